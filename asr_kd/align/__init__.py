@@ -1,0 +1,1 @@
+"""The stages that put a label on every frame."""

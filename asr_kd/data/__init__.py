@@ -1,0 +1,1 @@
+"""Kaldi data directories and the corpora that become them."""

@@ -1,0 +1,1 @@
+"""Distillation losses: tensors in, tensors out."""

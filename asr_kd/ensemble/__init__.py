@@ -1,0 +1,1 @@
+"""Teachers averaged into one distribution per frame, and its store."""

@@ -1,0 +1,1 @@
+"""Acoustic features: log-mel, MFCC, deltas, normalisation."""

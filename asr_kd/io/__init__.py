@@ -1,0 +1,1 @@
+"""Kaldi tables and archives, audio in, atomic writes."""

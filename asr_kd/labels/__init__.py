@@ -1,0 +1,1 @@
+"""What a frame is labelled with: lexicon, HMM states, GMM, priors."""

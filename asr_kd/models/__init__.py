@@ -1,0 +1,1 @@
+"""Acoustic models: features in, logits out; checkpoints."""

@@ -1,0 +1,1 @@
+"""Word error rates: strict joining, counts, intervals."""

@@ -1,0 +1,1 @@
+"""Search over graphs: L, H, G, HCLG, n-gram LMs, the WFST decoder."""
