@@ -1,0 +1,193 @@
+"""Artefacts: directories that are published whole, know what made them, and are made once.
+
+A stage works in a hidden sibling of its output and, when all is there, moves it into place in
+one rename. A killed stage therefore leaves the former output as it was and its own work ready to
+be taken up; a stage whose verb, configuration and inputs are those of the manifest is skipped.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from asr_kd import __version__
+from asr_kd.errors import AsrKdError, InputError
+from asr_kd.shards import rank_and_world
+
+MANIFEST = "manifest.json"
+_BEGUN = "begun.json"
+_WAIT_SECONDS = 1800.0
+_logger = logging.getLogger("asr_kd.artefact")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What made an artefact: the verb, its resolved configuration and the hashes of its inputs."""
+
+    verb: str
+    fingerprint: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    info: dict[str, Any]
+    version: str
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_json(value: Any) -> str:
+    """SHA-256 of a JSON-able value, in hexadecimal; the order of keys does not matter."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def hash_input(path: Path) -> str:
+    """What identifies an input: an artefact's fingerprint, or the content of a file or folder.
+
+    Of a folder that is no artefact the files at its top are hashed, not those below it.
+
+    Raises:
+        InputError: if there is nothing at `path`.
+    """
+    path = Path(path)
+    if (path / MANIFEST).is_file():
+        return read_manifest(path).fingerprint
+    if path.is_dir():
+        return hash_json({f.name: hash_file(f) for f in sorted(path.iterdir()) if f.is_file()})
+    if not path.is_file():
+        raise InputError(f"{path}: no such file or folder")
+    return hash_file(path)
+
+
+def read_manifest(path: Path, verb: str | None = None) -> Manifest:
+    """Reads the manifest of a finished artefact.
+
+    Args:
+        path: the artefact's folder.
+        verb: the verb that must have made it, where it matters.
+
+    Raises:
+        InputError: if `path` is not a finished artefact, or another verb's.
+    """
+    file = Path(path) / MANIFEST
+    try:
+        manifest = Manifest(**json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        wanted = f"`asr-kd {verb}`" if verb else "an asr-kd command"
+        raise InputError(f"{path}: not the finished output of {wanted}: no {MANIFEST}") from None
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{file}: corrupt manifest ({error}); remove {path} and make it again") \
+            from error  # fmt: skip
+    if verb is not None and manifest.verb != verb:
+        raise InputError(f"{path}: made by `asr-kd {manifest.verb}`, expected `asr-kd {verb}`")
+    return manifest
+
+
+class Artefact:
+    """A directory in the making.
+
+    Args:
+        path: where it will stand.
+        verb: the command that makes it.
+        config: the resolved configuration, JSON-able.
+        inputs: name → path of each input, or its hash as a string.
+
+    Attributes:
+        fingerprint: hash of verb, configuration and inputs.
+        work: the hidden sibling in which the stage works. Files in it refer to one another by
+            relative paths or by their final place under `path`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        verb: str,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, Path | str],
+    ) -> None:
+        self.path = Path(path).absolute()
+        self.verb = verb
+        self.config = dict(config)
+        self.inputs = {
+            name: hash_input(value) if isinstance(value, Path) else value
+            for name, value in inputs.items()
+        }
+        self.fingerprint = hash_json([verb, self.config, self.inputs])
+        self.work = self.path.with_name(f".{self.path.name}.building")
+
+    def is_done(self) -> bool:
+        """Whether the artefact stands already, made by the same verb, configuration and inputs."""
+        if not (self.path / MANIFEST).is_file():
+            return False
+        done = read_manifest(self.path).fingerprint == self.fingerprint
+        if done and rank_and_world()[0] == 0:
+            _logger.info("%s is up to date", self.path)
+        return done
+
+    def begin(self) -> Path:
+        """Makes the work folder, or takes up the one that a killed run of this stage left.
+
+        Raises:
+            InputError: if something that no stage of ours made stands at `path`.
+            AsrKdError: if the first process has not made the folder after half an hour.
+        """
+        begun = self.work / _BEGUN
+        if rank_and_world()[0] != 0:
+            deadline = time.monotonic() + _WAIT_SECONDS
+            while not self._has_begun():
+                if time.monotonic() > deadline:
+                    raise AsrKdError(f"{self.work}: process 0 has not begun; is its disk shared?")
+                time.sleep(0.2)
+            return self.work
+        occupied = self.path.exists() and not (self.path / MANIFEST).is_file()
+        if occupied and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise InputError(
+                f"{self.path}: stands already and is not the output of `asr-kd {self.verb}`; "
+                f"choose another --out or move it away"
+            )
+        if self._has_begun():
+            _logger.info("%s: going on where the last run stopped", self.path)
+            return self.work
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir(parents=True)
+        unfinished = begun.with_suffix(".tmp")
+        unfinished.write_text(json.dumps({"fingerprint": self.fingerprint}), encoding="utf-8")
+        unfinished.replace(begun)
+        return self.work
+
+    def _has_begun(self) -> bool:
+        try:
+            begun = json.loads((self.work / _BEGUN).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return bool(begun.get("fingerprint") == self.fingerprint)
+
+    def publish(self, info: Mapping[str, Any] | None = None) -> None:
+        """Writes the manifest, then moves the work folder into place.
+
+        Args:
+            info: JSON-able results that belong to the artefact (counts, speeds, scores).
+        """
+        manifest = Manifest(
+            self.verb, self.fingerprint, self.config, self.inputs, dict(info or {}), __version__
+        )
+        shutil.rmtree(self.work / "shards", ignore_errors=True)
+        with (self.work / MANIFEST).open("w", encoding="utf-8") as file:
+            json.dump(asdict(manifest), file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        (self.work / _BEGUN).unlink()
+        former = self.path.with_name(f".{self.path.name}.former")
+        shutil.rmtree(former, ignore_errors=True)
+        if self.path.exists():
+            self.path.rename(former)
+        self.work.rename(self.path)
+        shutil.rmtree(former, ignore_errors=True)
