@@ -1,3 +1,3 @@
-"""asr_kd: several acoustic models averaged and distilled into one, from a corpus to a WER report."""
+"""Several acoustic models averaged and distilled into one, from a corpus to a WER report."""
 
 __version__ = "0.1.0"

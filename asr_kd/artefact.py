@@ -125,6 +125,8 @@ class Artefact:
 
     def is_done(self) -> bool:
         """Whether the artefact stands already, made by the same verb, configuration and inputs."""
+        if rank_and_world()[0] == 0:
+            self._finish_publishing()
         if not (self.path / MANIFEST).is_file():
             return False
         done = read_manifest(self.path).fingerprint == self.fingerprint
@@ -185,9 +187,19 @@ class Artefact:
             file.flush()
             os.fsync(file.fileno())
         (self.work / _BEGUN).unlink()
+        self._move_into_place()
+
+    def _move_into_place(self) -> None:
         former = self.path.with_name(f".{self.path.name}.former")
-        shutil.rmtree(former, ignore_errors=True)
         if self.path.exists():
+            shutil.rmtree(former, ignore_errors=True)
             self.path.rename(former)
         self.work.rename(self.path)
         shutil.rmtree(former, ignore_errors=True)
+
+    def _finish_publishing(self) -> None:
+        # Killed between the manifest and the last rename, a run leaves a whole work folder.
+        if not (self.work / MANIFEST).is_file() or (self.work / _BEGUN).exists():
+            return
+        if read_manifest(self.work).fingerprint == self.fingerprint:
+            self._move_into_place()

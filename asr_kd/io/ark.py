@@ -15,11 +15,17 @@ from numpy.typing import NDArray
 from asr_kd.errors import InputError
 from asr_kd.io.table import read_table
 
-
 # What kaldiio raises on damaged input, an `assert` among them.
 _CORRUPT = (
-    ValueError, OSError, AssertionError, EOFError, OverflowError, MemoryError, struct.error, KeyError,
-)  # fmt: skip
+    ValueError,
+    OSError,
+    AssertionError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    KeyError,
+    struct.error,
+)
 _INT_ELEMENT = np.dtype([("size", "i1"), ("value", "<i4")])
 
 
