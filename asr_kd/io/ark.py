@@ -23,7 +23,7 @@ _CORRUPT = (
     EOFError,
     OverflowError,
     MemoryError,
-    KeyError,
+    LookupError,
     struct.error,
 )
 _INT_ELEMENT = np.dtype([("size", "i1"), ("value", "<i4")])
@@ -79,7 +79,7 @@ class ArkWriter:
         Raises:
             ValueError: for another type or number of dimensions, or an id used already.
         """
-        if (array.dtype, array.ndim) not in ((np.float32, 2), (np.int32, 1)):
+        if (array.dtype.name, array.ndim) not in (("float32", 2), ("int32", 1)):
             raise ValueError(f"{utt_id}: cannot archive {array.dtype} of shape {array.shape}")
         if utt_id in self.scp:
             raise ValueError(f"{utt_id}: written twice")

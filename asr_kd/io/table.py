@@ -23,8 +23,8 @@ def read_table(path: Path, allow_empty: bool = False) -> dict[str, str]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise InputError(f"{path}:{line}: not UTF-8 text ({error.reason})") from None
+        number = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise InputError(f"{path}:{number}: not UTF-8 text ({error.reason})") from None
     table: dict[str, str] = {}
     first_seen: dict[str, int] = {}
     faults = []

@@ -1,0 +1,90 @@
+import threading
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from asr_kd.errors import AsrKdError, InputError
+from asr_kd.shards import rank_and_world, run_shards, split
+
+
+def count(work: Path, k: int, shard: list[str]) -> dict[str, int]:
+    (work / f"made.{k}").touch()
+    return {"utts": len(shard)}
+
+
+def fail_on(bad: int, work: Path, k: int, shard: list[str]) -> dict[str, int]:
+    if k == bad:
+        raise InputError([f"utt{k}: broken", "utt9: broken too"])
+    return count(work, k, shard)
+
+
+def die(k: int, shard: list[str]) -> dict[str, int]:
+    import os
+
+    os._exit(9)
+
+
+SHARDS = split([f"utt{i}" for i in range(10)], 3)
+
+
+def test_split_keeps_order_and_everything() -> None:
+    assert [len(s) for s in SHARDS] == [3, 3, 3, 1]
+    assert sum(SHARDS, []) == [f"utt{i}" for i in range(10)]
+
+
+@pytest.mark.parametrize("nj", [1, 2])
+def test_facts_come_back_in_order(tmp_path: Path, nj: int) -> None:
+    facts = run_shards(tmp_path, partial(count, tmp_path), SHARDS, nj, "count")
+    assert facts == [{"utts": 3}, {"utts": 3}, {"utts": 3}, {"utts": 1}]
+
+
+def test_a_failed_run_goes_on_with_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        run_shards(tmp_path, partial(fail_on, 2, tmp_path), SHARDS, 1, "count")
+    for made in tmp_path.glob("made.*"):
+        made.unlink()
+    facts = run_shards(tmp_path, partial(count, tmp_path), SHARDS, 1, "count")
+    assert facts is not None
+    assert [f["utts"] for f in facts] == [3, 3, 3, 1]
+    assert sorted(f.name for f in tmp_path.glob("made.*")) == ["made.2", "made.3"]
+
+
+def test_an_error_of_a_worker_comes_home_with_all_its_faults(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        run_shards(tmp_path, partial(fail_on, 1, tmp_path), SHARDS, 2, "count")
+    assert error.value.faults == ["utt1: broken", "utt9: broken too"]
+
+
+def test_a_killed_worker_is_a_message(tmp_path: Path) -> None:
+    with pytest.raises(AsrKdError, match="worker process died"):
+        run_shards(tmp_path, die, SHARDS, 2, "count")
+
+
+def test_ranks_share_the_shards_and_rank_0_gets_all_facts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert rank_and_world() == (1, 2)
+    assert run_shards(tmp_path, partial(count, tmp_path), SHARDS, 1, "count") is None
+    assert sorted(f.name for f in tmp_path.glob("made.*")) == ["made.1", "made.3"]
+    monkeypatch.setenv("RANK", "0")
+    facts = run_shards(tmp_path, partial(count, tmp_path), SHARDS, 1, "count")
+    assert facts is not None
+    assert [f["utts"] for f in facts] == [3, 3, 3, 1]
+
+
+def test_rank_0_waits_for_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_PROCID", "0")
+
+    def other_rank() -> None:
+        for k in (1, 3):
+            (tmp_path / "shards" / f"{k}.json").write_text('{"utts": -1}')
+
+    late = threading.Timer(0.5, other_rank)
+    late.start()
+    facts = run_shards(tmp_path, partial(count, tmp_path), SHARDS, 1, "count")
+    late.join()
+    assert facts == [{"utts": 3}, {"utts": -1}, {"utts": 3}, {"utts": -1}]
