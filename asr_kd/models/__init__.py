@@ -1,1 +1,1 @@
-"""Acoustic models: features in, logits out; checkpoints."""
+"""Acoustic models: `(feats (B,T,F), lengths (B,)) -> (logits (B,T',V), lengths (B,))`."""
