@@ -1,0 +1,65 @@
+"""How figures are written, the same on the terminal and in Markdown."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from asr_kd.score.bootstrap import Interval
+from asr_kd.score.wer import WordErrors
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+NONE = "—"
+NOT_DEFINED = "not defined"
+
+
+def percent(value: float, interval: Interval | None = None, digits: int = 1) -> str:
+    """A rate in percent, with its 95% interval in brackets: `12.3 [10.1, 14.8]`."""
+    text = f"{100 * value:.{digits}f}"
+    if interval is None:
+        return text
+    return f"{text} [{100 * interval.low:.{digits}f}, {100 * interval.high:.{digits}f}]"
+
+
+def difference(value: float, interval: Interval, digits: int = 1) -> str:
+    """A difference of two rates in percentage points, signed, with its 95% interval."""
+    low, high = 100 * interval.low, 100 * interval.high
+    return f"{100 * value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+
+
+def operations(counts: WordErrors | Sequence[float]) -> str:
+    """Substitutions / deletions / insertions, of one system or as a mean over several."""
+    if isinstance(counts, WordErrors):
+        counts = (counts.substitutions, counts.deletions, counts.insertions)
+    return " / ".join(f"{count:.1f}".removesuffix(".0") for count in counts)
+
+
+def size(parameters: float) -> str:
+    """A number of parameters: `950`, `12.3 k`, `1.25 M`."""
+    for unit, name in ((1e6, "M"), (1e3, "k")):
+        if parameters >= unit:
+            return f"{parameters / unit:.3g} {name}"
+    return f"{parameters:.0f}"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first column is text, the others are figures."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "".join("| " + " | ".join(_escape(cell) for cell in line) + " |\n" for line in lines)
+
+
+def terminal(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
+    """The same table for `rich.console.Console.print`."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), title_justify="left")
+    for i, name in enumerate(header):
+        table.add_column(name, justify="right" if i else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))  # names in brackets are no markup
+    return table
+
+
+def _escape(cell: str) -> str:
+    return cell.replace("|", "\\|").replace("\n", " ")

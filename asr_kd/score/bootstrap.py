@@ -1,0 +1,115 @@
+"""Bootstrap intervals of rates whose samples come in blocks: speakers, and seeds of training.
+
+Utterances of one speaker are not independent, nor are the systems that were trained from one seed;
+whole blocks are therefore drawn (Bisani & Ney 2004 draw utterances; the blocks are ours). A paired
+comparison draws the same blocks for all systems, which `resampled_sums` does by construction.
+Percentile intervals: unlike the normal ones they stay inside what can happen.
+"""
+
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+_ELEMENTS_AT_ONCE = 1 << 22  # bounds the memory of the draws, 32 MB of int64
+
+Floats = NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """A percentile interval at level `LEVEL`."""
+
+    low: float
+    high: float
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` lies inside, ends included."""
+        return self.low <= value <= self.high
+
+
+def block_sums(blocks: Sequence[Hashable], values: ArrayLike) -> Floats:
+    """Sums rows by block.
+
+    Args:
+        blocks: the block (a speaker) of each of N rows.
+        values: (N, C) counts.
+
+    Returns:
+        (G, C), the blocks in sorted order of their names.
+    """
+    rows = np.asarray(values, dtype=np.float64)
+    names = {name: i for i, name in enumerate(sorted(set(blocks), key=str))}
+    sums = np.zeros((len(names), rows.shape[1]))
+    np.add.at(sums, [names[block] for block in blocks], rows)
+    return sums
+
+
+def resampled_sums(values: ArrayLike, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
+    """Totals of two-level bootstrap resamples.
+
+    Each resample draws S seeds with replacement, then G blocks with replacement, and sums over
+    all drawn pairs.
+
+    Args:
+        values: (S, G, C) counts of C quantities, one block and seed each. S = 1 gives the
+            ordinary bootstrap over blocks.
+        resamples: how many resamples R.
+        seed: of the random draws; the same seed gives the same totals.
+
+    Returns:
+        (R, C) totals. Columns of one row belong to the same draw: ratios and differences of
+        columns are paired.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    num_seeds, num_blocks, columns = values.shape
+    rng = np.random.default_rng(seed)
+    flat = values.transpose(1, 0, 2).reshape(num_blocks, num_seeds * columns)
+    totals = np.empty((resamples, columns))
+    at_once = max(1, _ELEMENTS_AT_ONCE // num_blocks)
+    for start in range(0, resamples, at_once):
+        count = min(at_once, resamples - start)
+        seeds = _draw(rng, count, num_seeds)
+        blocks = _draw(rng, count, num_blocks)
+        per_seed = (blocks @ flat).reshape(count, num_seeds, columns)
+        totals[start : start + count] = np.einsum("rs,rsc->rc", seeds, per_seed)
+    return totals
+
+
+def _draw(rng: np.random.Generator, resamples: int, items: int) -> Floats:
+    """(R, items): how often each item was drawn in `items` draws with replacement."""
+    drawn = rng.integers(items, size=(resamples, items))
+    drawn += np.arange(resamples)[:, None] * items
+    counts = np.bincount(drawn.ravel(), minlength=resamples * items)
+    return counts.reshape(resamples, items).astype(np.float64)
+
+
+def percentile_interval(samples: Floats) -> Interval:
+    """The central interval of `LEVEL` of the samples; NaN samples (an empty draw) are left out."""
+    tail = 50 * (1 - LEVEL)
+    low, high = np.nanpercentile(samples, [tail, 100 - tail])
+    return Interval(float(low), float(high))
+
+
+def ratio_interval(
+    blocks: Sequence[Hashable],
+    numerators: ArrayLike,
+    denominators: ArrayLike,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Interval of Σ numerators / Σ denominators (WER: errors / words) over blocks.
+
+    Args:
+        blocks: the block of each of N rows: its speaker, or its utterance id.
+        numerators: (N,) counts.
+        denominators: (N,) counts, with a positive sum.
+        resamples: how many resamples.
+        seed: of the random draws.
+    """
+    sums = block_sums(blocks, np.stack([np.asarray(numerators), np.asarray(denominators)], axis=1))
+    totals = resampled_sums(sums[None], resamples, seed)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return percentile_interval(totals[:, 0] / totals[:, 1])
