@@ -1,7 +1,5 @@
 """The interface of every acoustic model."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 
 from torch import Tensor, nn

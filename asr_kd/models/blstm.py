@@ -1,38 +1,45 @@
 """Bidirectional LSTM."""
 
-from __future__ import annotations
-
+import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from asr_kd.models.base import AcousticModel
 from asr_kd.models.config import BlstmConfig
 
 
 class Blstm(AcousticModel):
-    """LSTM layers in both directions over packed sequences.
+    """LSTM layers in both directions.
 
-    Packing lets the backward direction of every row start at its own last valid frame.
+    The backward direction reads each row reversed within its own length, so that padding follows
+    the valid frames in both directions and cannot reach them. (Packed sequences do the same, but
+    train 6 times slower on the CPU.)
     """
 
     def __init__(self, config: BlstmConfig, input_dim: int, num_labels: int) -> None:
         super().__init__(config, input_dim, num_labels)
-        self.lstm = nn.LSTM(
-            self.frontend.output_dim,
-            config.width,
-            config.num_layers,
-            batch_first=True,
-            bidirectional=True,
-            dropout=config.dropout if config.num_layers > 1 else 0.0,
-        )
+        widths = [self.frontend.output_dim] + [2 * config.width] * (config.num_layers - 1)
+        self.ahead = nn.ModuleList(nn.LSTM(w, config.width, batch_first=True) for w in widths)
+        self.back = nn.ModuleList(nn.LSTM(w, config.width, batch_first=True) for w in widths)
         self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(2 * config.width, num_labels)
 
     def encode(self, x: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
         """See `AcousticModel.encode`."""
-        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        hidden, _ = pad_packed_sequence(
-            self.lstm(packed)[0], batch_first=True, total_length=x.shape[1]
-        )
-        logits: Tensor = self.output(self.dropout(hidden))
+        reversal = _reversal(lengths, x.shape[1])
+        for ahead, back in zip(self.ahead, self.back, strict=True):
+            past = ahead(x)[0]
+            future = _reorder(back(_reorder(x, reversal))[0], reversal)
+            x = self.dropout(torch.cat([past, future], 2))
+        logits: Tensor = self.output(x)
         return logits
+
+
+def _reversal(lengths: Tensor, num_frames: int) -> Tensor:
+    """(B,T) indices that turn the valid frames of each row round; padding stays where it is."""
+    at = torch.arange(num_frames, device=lengths.device)[None]
+    turned = lengths[:, None] - 1 - at
+    return torch.where(turned >= 0, turned, at)
+
+
+def _reorder(x: Tensor, index: Tensor) -> Tensor:
+    return x.gather(1, index[:, :, None].expand(-1, -1, x.shape[2]))

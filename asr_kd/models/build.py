@@ -1,7 +1,5 @@
 """From a model's configuration to the model."""
 
-from __future__ import annotations
-
 from asr_kd.models.base import AcousticModel
 from asr_kd.models.blstm import Blstm
 from asr_kd.models.config import BlstmConfig, DnnConfig, TdnnConfig

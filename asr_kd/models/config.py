@@ -1,7 +1,5 @@
 """Configuration of the acoustic models: a union discriminated by `kind`."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator

@@ -1,7 +1,5 @@
 """The paper's acoustic model: spliced frames through layers of ReLU (section 3)."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 
 from asr_kd.models.base import AcousticModel

@@ -4,8 +4,6 @@ They live inside the model, so that augmentation works on the static features an
 teacher can have another front end than its student.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

@@ -1,7 +1,5 @@
 """Time-delay neural network."""
 
-from __future__ import annotations
-
 from torch import Tensor, nn
 from torch.nn import functional
 
