@@ -1,0 +1,61 @@
+"""`asr-kd decode`."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asr_kd.cli.app import ConfigFile, Jobs, Out, app
+
+
+@app.command("decode")
+def decode_verb(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL[=FEATDIR]... [KEY=VALUE]...",
+            help="One model, or several to average; then overrides of the configuration.",
+        ),
+    ],
+    data: Annotated[Path, typer.Option("--data", help="Feature directory to decode.")],
+    graph: Annotated[Path, typer.Option("--graph", help="Output of make-graph.")],
+    out: Out,
+    tune_on: Annotated[
+        Path | None, typer.Option("--tune-on", help="Dev feature directory: tune the scales on it.")
+    ] = None,
+    scales_from: Annotated[
+        Path | None, typer.Option("--scales-from", help="Decode directory: take its scales.")
+    ] = None,
+    ali: Annotated[
+        Path | None, typer.Option("--ali", help="Alignment of the data, for frame accuracy.")
+    ] = None,
+    mean: Annotated[
+        str, typer.Option("--mean", help="Of several models: arithmetic or geometric.")
+    ] = "arithmetic",
+    config: ConfigFile = None,
+    nj: Jobs = 1,
+) -> None:
+    """Decodes with one model, an ensemble or a GMM; scores the words where there is a text.
+
+    Scales are tuned on dev data (--tune-on), taken from another decoding (--scales-from) or given
+    (scales.acoustic_scale=0.2).
+    """
+    from asr_kd.config import load_config
+    from asr_kd.decode.config import DecodeConfig
+    from asr_kd.decode.decode import decode
+
+    models = [argument for argument in arguments if not _is_override(argument)]
+    overrides = [argument for argument in arguments if _is_override(argument)]
+    if not models:
+        raise typer.BadParameter("at least one model is needed")
+    decode(
+        models, data, graph, out, load_config(DecodeConfig, config, overrides),
+        tune_on=tune_on, scales_from=scales_from, ali=ali, mean=mean, nj=nj,
+    )  # fmt: skip
+
+
+def _is_override(argument: str) -> bool:
+    """Whether `a=b` sets a key, and does not name a model with its own features."""
+    left, equals, _ = argument.partition("=")
+    return bool(equals and re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", left) and not Path(left).exists())

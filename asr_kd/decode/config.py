@@ -1,0 +1,63 @@
+"""What decoding needs to know beside the models, the features and the graph."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from asr_kd.config import Config
+
+
+class Scales(Config):
+    """How scores are formed: acoustic_scale · (log_post − prior_scale · log_prior), and words.
+
+    Attributes:
+        acoustic_scale: weight of the acoustic scores against the graph's costs.
+        prior_scale: weight of the log prior that is taken off log-posteriors. A GMM has none.
+        insertion_penalty: cost of each word of the path, in the graph's units (nats); a positive
+            one gives fewer words.
+    """
+
+    acoustic_scale: PositiveFloat = 0.2
+    prior_scale: Annotated[float, Field(ge=0)] = 1.0
+    insertion_penalty: float = 0.0
+
+
+class Grid(Config):
+    """The coarse grid of scales tried on dev data, and how often it is refined around its best.
+
+    Attributes:
+        acoustic_scale: coarse values; refined by geometric means of neighbours.
+        prior_scale: values; not refined.
+        insertion_penalty: coarse values; refined by means of neighbours.
+        rounds: refinements after the coarse grid.
+    """
+
+    acoustic_scale: tuple[PositiveFloat, ...] = (0.05, 0.1, 0.2, 0.4, 0.8)
+    prior_scale: tuple[Annotated[float, Field(ge=0)], ...] = (1.0,)
+    insertion_penalty: tuple[float, ...] = (-2.0, 0.0, 2.0)
+    rounds: Annotated[int, Field(ge=0)] = 1
+
+    @model_validator(mode="after")
+    def _axes_hold_values(self) -> Self:
+        for name in ("acoustic_scale", "prior_scale", "insertion_penalty"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} needs at least one value")
+        return self
+
+
+class DecodeConfig(Config):
+    """Configuration of the verb `decode`.
+
+    Attributes:
+        scales: fixed scales; where they are tuned or taken from another decoding, leave them out.
+        grid: where to look for scales when tuning.
+        beam: width of the search, in scaled cost.
+        max_active: most active states of a frame; bounds the time that noise can take.
+        shard_size: utterances decoded between two marks of progress.
+    """
+
+    scales: Scales | None = None
+    grid: Grid = Grid()
+    beam: PositiveFloat = 13.0
+    max_active: PositiveInt = 7000
+    shard_size: PositiveInt = 25
