@@ -130,11 +130,10 @@ def _checked(
             found.append(DataDir.read(path, require=require))
         except InputError as error:
             faults += error.faults
-    digests: dict[str, str] = {}
-    files = {"graph": setup.graph / "labels.json"} | ({"ali": ali / "labels.json"} if ali else {})
-    for path in files.values():
+    label_sets: dict[str, LabelSet] = {}
+    for folder in (setup.graph, *([ali] if ali else [])):
         try:
-            digests[str(path)] = LabelSet.load(path).digest
+            label_sets[str(folder)] = LabelSet.load(folder / "labels.json")
         except InputError as error:
             faults += error.faults
     for name in ("HCLG.fst", "words.txt"):
@@ -142,13 +141,11 @@ def _checked(
             faults.append(f"{setup.graph}: no {name}; expected the output of `asr-kd make-graph`")
     if faults:
         raise InputError(faults)
-    label_set = open_system(setup).scorer.label_set
-    faults = [
-        f"{path}: label set {digest[:12]}, but {', '.join(setup.models)} was trained on "
-        f"{label_set.digest[:12]}; use the graph and alignment of the model's own language folder"
-        for path, digest in digests.items()
-        if digest != label_set.digest
-    ]
+    for name, label_set in label_sets.items():
+        try:
+            open_system(setup).scorer.label_set.require_same(label_set, setup.models[0], name)
+        except InputError as error:
+            faults += error.faults
     if ali is not None and not set(found[0].utt_ids) & set(Archive.read(ali / "ali.scp")):
         faults.append(
             f"{ali}: aligns none of the {len(found[0].utt_ids)} utterances of {setup.data}"

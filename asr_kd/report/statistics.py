@@ -84,24 +84,25 @@ class Statistics:
 
     Attributes:
         blocks: what is drawn beside seeds, "speakers" or "utterances".
-        words, frames, speakers: of the test data.
+        utterances, words, frames, speakers: how much test data there is.
     """
 
-    def __init__(
-        self, comparison: Comparison, resamples: int = RESAMPLES, seed: int = 0
-    ) -> None:
+    def __init__(self, comparison: Comparison, resamples: int = RESAMPLES, seed: int = 0) -> None:
         self.comparison = comparison
         utt2spk = comparison.utt2spk
         self._utts = sorted(comparison.decodings[0].errors)
+        self.utterances = len(self._utts)
         self.speakers = len({utt2spk[utt_id] for utt_id in self._utts})
         self.blocks = "speakers" if self.speakers > 1 else "utterances"
         self._block_of = [utt2spk[u] if self.speakers > 1 else u for u in self._utts]
         measured = [d for d in comparison.decodings if d.frames]
         self._frames = {u: n for u, (n, _) in measured[0].frames.items()} if measured else {}
-        sizes = self._sums([
-            (count.words, self._frames.get(utt_id, 0))
-            for utt_id, count in ((u, comparison.decodings[0].errors[u]) for u in self._utts)
-        ])
+        sizes = self._sums(
+            [
+                (count.words, self._frames.get(utt_id, 0))
+                for utt_id, count in ((u, comparison.decodings[0].errors[u]) for u in self._utts)
+            ]
+        )
         # (S, G, C): words, frames, then errors and correct frames of each role
         seeds: Sequence[str | None] = comparison.seeds or [None]
         columns = [np.broadcast_to(sizes, (len(seeds), *sizes.shape))]
@@ -120,10 +121,12 @@ class Statistics:
         return np.mean([self._counts(member) for member in members], axis=0)
 
     def _counts(self, decoding: Decoding) -> Floats:
-        return self._sums([
-            (decoding.errors[utt_id].errors, decoding.frames.get(utt_id, (0, 0))[1])
-            for utt_id in self._utts
-        ])
+        return self._sums(
+            [
+                (decoding.errors[utt_id].errors, decoding.frames.get(utt_id, (0, 0))[1])
+                for utt_id in self._utts
+            ]
+        )
 
     def _column(self, role: str) -> int:
         return 2 + 2 * self.comparison.roles.index(role)
@@ -147,7 +150,9 @@ class Statistics:
         accuracy = self._frame_accuracy(role)
         counts = [count for folder in folders for count in folder.errors.values()]
         operations = np.sum([(c.substitutions, c.deletions, c.insertions) for c in counts], axis=0)
-        rtf = np.mean([(f.info["rtf"]["forward"], f.info["rtf"]["search"]) for f in folders], axis=0)
+        rtf = np.mean(
+            [(f.info["rtf"]["forward"], f.info["rtf"]["search"]) for f in folders], axis=0
+        )
         params = [folder.info["params"] for folder in folders]
         share, defined = self._share(role)
         return Row(
@@ -173,10 +178,10 @@ class Statistics:
         ensemble, teacher = self._frame_accuracy(ENSEMBLE), self._frame_accuracy(TEACHER)
         if role in (BASELINE, TEACHER, ENSEMBLE) or own is None or gain is None:
             return None, False
-        assert ensemble is not None and teacher is not None  # there is a gain
-        if gain.interval.low <= 0:
+        if ensemble is None or teacher is None or gain.interval.low <= 0:
             return None, False
-        return _estimate((own - teacher) / (ensemble - teacher)), True
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return _estimate((own - teacher) / (ensemble - teacher)), True
 
     def differences(self) -> list[Difference]:
         """Paired differences of the pairs that are there."""

@@ -126,9 +126,9 @@ def _differences(
         if ref[utt_id] != own_ref[utt_id]
     ]
     faults += [
-        f"{path}/utt2spk: {utt_id}: speaker {own_speakers.get(utt_id)}, in {first} {utt2spk[utt_id]}"
-        for utt_id in sorted(ref)
-        if own_speakers.get(utt_id) != utt2spk[utt_id] and utt_id in hyp
+        f"{path}/utt2spk: {utt_id}: another speaker than in {first}/utt2spk"
+        for utt_id in sorted(ref.keys() & own_speakers)
+        if own_speakers[utt_id] != utt2spk[utt_id]
     ]
     return faults
 
@@ -152,7 +152,9 @@ def _frame_faults(decodings: Sequence[Decoding]) -> list[str]:
                 f"decode both with the same --ali"
             )
         elif _counts(decoding) != _counts(first):
-            faults.append(f"{decoding.path}: frames of other utterances or lengths than {first.path}")
+            faults.append(
+                f"{decoding.path}: frames of other utterances or lengths than {first.path}"
+            )
     return faults
 
 
