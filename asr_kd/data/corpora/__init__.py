@@ -1,0 +1,1 @@
+"""Corpora: one file each, from what people download to Kaldi data directories."""

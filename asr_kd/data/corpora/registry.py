@@ -1,0 +1,15 @@
+"""The corpora by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from asr_kd.config import Config
+from asr_kd.data.corpora import an4
+
+Prepare = Callable[[Path | None, Path, Any, int], None]
+
+CORPORA: dict[str, tuple[type[Config], Prepare]] = {
+    "an4": (an4.An4Config, an4.prepare),
+}
+"""Name → its options and what prepares it (corpus, out, options, nj)."""
