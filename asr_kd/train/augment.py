@@ -1,0 +1,91 @@
+"""Perturbed features: speed, channel, noise, masks, and the mixing of two utterances.
+
+All draws come from the generator that is passed in, so that an utterance is perturbed alike on
+whatever process it is and after whatever interruption.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr_kd.train.config import AugmentConfig, MaskConfig, SpeedConfig
+
+Feats = NDArray[np.float32]
+Rng = np.random.Generator
+
+
+class Augment:
+    """Perturbs features (T,F) before the model's front end.
+
+    Args:
+        config: what to do how often.
+        mean, std: of the training features (F,): the scale of offsets and noise, and what stands
+            under a mask.
+    """
+
+    def __init__(self, config: AugmentConfig, mean: Feats, std: Feats) -> None:
+        self.config = config
+        self.mean = mean
+        self.std = std
+
+    def perturb(self, feats: Feats, rng: Rng) -> tuple[Feats, NDArray[np.int64]]:
+        """Speed, channel and noise.
+
+        Returns:
+            Features (T',F), and for each of their frames the nearest original one (T',).
+        """
+        source = np.arange(len(feats))
+        if rng.random() < self.config.speed.prob:
+            feats, source = change_speed(feats, self.config.speed, rng)
+        channel = self.config.channel
+        if rng.random() < channel.prob:
+            gain = np.exp(channel.gain * rng.standard_normal(feats.shape[1]))
+            offset = channel.offset * rng.standard_normal(feats.shape[1]) * self.std
+            feats = self.mean + (feats - self.mean) * gain + offset
+        if rng.random() < self.config.noise.prob:
+            level = rng.uniform(0, self.config.noise.level)
+            feats = feats + level * self.std * rng.standard_normal(feats.shape)
+        return feats.astype(np.float32), source
+
+    def mix_weight(self, rng: Rng) -> float:
+        """Whether and how an utterance is mixed: λ, or 1 to leave it alone."""
+        if rng.random() >= self.config.mix.prob:
+            return 1.0
+        return float(rng.uniform(self.config.mix.low, 1.0))
+
+    def mask(self, feats: Feats, rng: Rng) -> Feats:
+        """Hides stretches of time and bands of dimensions."""
+        if rng.random() >= self.config.mask.prob:
+            return feats
+        return mask(feats, self.mean, self.config.mask, rng)
+
+
+def change_speed(feats: Feats, config: SpeedConfig, rng: Rng) -> tuple[Feats, NDArray[np.int64]]:
+    """Interpolates (T,F) at T / factor evenly spaced times; factor 2 is twice as fast."""
+    length = max(1, round(len(feats) / rng.uniform(config.low, config.high)))
+    at = np.linspace(0, len(feats) - 1, length)
+    before = np.floor(at).astype(np.int64)
+    after = np.minimum(before + 1, len(feats) - 1)
+    share = (at - before).astype(np.float32)[:, None]
+    changed = feats[before] * (1 - share) + feats[after] * share
+    return changed, np.floor(at + 0.5).astype(np.int64)
+
+
+def mask(feats: Feats, mean: Feats, config: MaskConfig, rng: Rng) -> Feats:
+    """Sets random stretches of time and bands of dimensions to the mean; input stays as it is."""
+    feats = feats.copy()
+    num_frames, dims = feats.shape
+    for _ in range(rng.integers(0, config.num_time + 1)):
+        width = int(rng.integers(1, config.time_width + 1))
+        start = int(rng.integers(0, max(1, num_frames - width)))
+        feats[start : start + width] = mean
+    for _ in range(rng.integers(0, config.num_dims + 1)):
+        width = int(rng.integers(1, config.dims_width + 1))
+        start = int(rng.integers(0, max(1, dims - width + 1)))
+        feats[:, start : start + width] = mean[start : start + width]
+    return feats
+
+
+def tile(feats: Feats, num_frames: int) -> tuple[Feats, NDArray[np.int64]]:
+    """Repeats or cuts (T,F) to `num_frames`; also the original frame of each (num_frames,)."""
+    source = np.arange(num_frames) % len(feats)
+    return feats[source], source

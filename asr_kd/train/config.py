@@ -1,0 +1,114 @@
+"""Configuration of training: what is trained, on what mixture of targets, for how long."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from asr_kd.config import Config
+from asr_kd.models.checkpoint import CmvnMode
+from asr_kd.models.config import ModelConfig, TdnnConfig
+
+Chance = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+
+
+class SpeedConfig(Config):
+    """Interpolation along time by a factor drawn from [low, high]; labels go along."""
+
+    prob: Chance = 0.0
+    low: Positive = 0.9
+    high: Positive = 1.1
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} exceeds high {self.high}")
+        return self
+
+
+class ChannelConfig(Config):
+    """Another gain and offset for each dimension, one draw an utterance.
+
+    Log-normal gain around the training mean, normal offset; both in standard deviations.
+    """
+
+    prob: Chance = 0.0
+    gain: float = Field(default=0.1, ge=0.0)
+    offset: float = Field(default=0.1, ge=0.0)
+
+
+class NoiseConfig(Config):
+    """Gaussian noise on every frame; its level is drawn from [0, level] standard deviations."""
+
+    prob: Chance = 0.0
+    level: float = Field(default=0.3, ge=0.0)
+
+
+class MixConfig(Config):
+    """The convex mix `λ·x + (1−λ)·x'` with another training utterance, λ from [low, 1]."""
+
+    prob: Chance = 0.0
+    low: float = Field(default=0.5, ge=0.0, le=1.0)
+
+
+class MaskConfig(Config):
+    """Stretches of time and bands of dimensions set to the training mean (as SpecAugment).
+
+    Up to `num_time` stretches of up to `time_width` frames; `num_dims` bands of `dims_width`.
+    """
+
+    prob: Chance = 0.0
+    num_time: int = Field(default=2, ge=0)
+    time_width: int = Field(default=8, ge=1)
+    num_dims: int = Field(default=1, ge=0)
+    dims_width: int = Field(default=2, ge=1)
+
+
+class AugmentConfig(Config):
+    """Perturbations of the features; each utterance draws each with its probability."""
+
+    speed: SpeedConfig = SpeedConfig()
+    channel: ChannelConfig = ChannelConfig()
+    noise: NoiseConfig = NoiseConfig()
+    mix: MixConfig = MixConfig()
+    mask: MaskConfig = MaskConfig()
+
+
+class DistillConfig(Config):
+    """`temperature²·CE_soft + hard_weight·CE_hard` (paper, section 2); needs targets or teachers.
+
+    `teachers_per_batch` draws that many of the on-line teachers for each batch.
+    """
+
+    temperature: Positive = 1.0
+    hard_weight: float = Field(default=0.5, ge=0.0)
+    mean: Literal["arithmetic", "geometric"] = "arithmetic"
+    weights: tuple[Positive, ...] | None = None
+    teachers_per_batch: int | None = Field(default=None, ge=1)
+
+
+class TrainConfig(Config):
+    """Everything that the verb `train` can be told; `distill` matters to students only.
+
+    One epoch sees every utterance once, in batches of at most `max_frames` frames (padding
+    included) over all processes together. The learning rate rises over `warmup_steps`, then falls
+    to 0 at the end of the last epoch.
+    """
+
+    model: ModelConfig = TdnnConfig()
+    cmvn: CmvnMode = "global"
+    seed: int = Field(default=0, ge=0)
+    epochs: int = Field(default=20, ge=1)
+    max_frames: int = Field(default=4000, ge=1)
+    learning_rate: Positive = 0.003
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_steps: int = Field(default=100, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0.0)
+    max_grad_norm: Positive = 5.0
+    ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)
+    augment: AugmentConfig = AugmentConfig()
+    distill: DistillConfig = DistillConfig()
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    save_every: int = Field(default=500, ge=1)
+    log_every: int = Field(default=50, ge=1)

@@ -1,0 +1,208 @@
+"""Features joined with alignments, and batches of them."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from asr_kd.config import config_dict
+from asr_kd.data.directory import DataDir
+from asr_kd.errors import InputError
+from asr_kd.features.reader import FeatureReader
+from asr_kd.features.spec import FeatureSpec, read_spec
+from asr_kd.io.ark import Archive
+from asr_kd.labels.label_set import LabelSet
+from asr_kd.models.checkpoint import Checkpoint, CmvnMode
+from asr_kd.models.frontend import length_mask
+from asr_kd.train.augment import Augment, tile
+
+_CACHE_BYTES = 2 << 30  # features up to this size stay in memory; larger sets are read as needed
+_logger = logging.getLogger("asr_kd.train")
+
+
+class AlignedData:
+    """The utterances of a feature directory that an alignment labels.
+
+    Utterances without an alignment are skipped, counted and logged.
+
+    Raises:
+        InputError: every alignment of another length than its features or with labels outside of
+            the label set; NaN features, when they are read.
+    """
+
+    def __init__(self, data_dir: Path, ali_dir: Path, cmvn: CmvnMode) -> None:
+        data = DataDir.read(data_dir, require=("utt2spk", "feats"))
+        ali = Archive.read(Path(ali_dir) / "ali.scp")
+        self.path = Path(data_dir)
+        self.ali_dir = Path(ali_dir)
+        self.cmvn: CmvnMode = cmvn
+        self.label_set: LabelSet = LabelSet.load(Path(ali_dir) / "labels.json")
+        self.spec: FeatureSpec = read_spec(data_dir)
+        self.reader = FeatureReader(data, cmvn)
+        self.utt_ids = [utt for utt in data.utt_ids if utt in ali]
+        if not self.utt_ids:
+            raise InputError(f"{ali_dir}: aligns none of the {len(data.utt_ids)} of {data_dir}")
+        skipped = [utt for utt in data.utt_ids if utt not in ali]
+        if skipped:
+            _logger.warning(
+                "%s: %d of %d utterances skipped, which %s does not align: %s",
+                data_dir, len(skipped), len(data.utt_ids), ali_dir, ", ".join(skipped[:5]),
+            )  # fmt: skip
+        self._pdf_ids = [np.asarray(ali[utt], dtype=np.int32) for utt in self.utt_ids]
+        self.num_frames = np.array([len(labels) for labels in self._pdf_ids], dtype=np.int64)
+        self._check(data)
+        self.input_dim = self.reader[self.utt_ids[0]].shape[1]
+        self._cached: dict[int, NDArray[np.float32]] = {}
+        self._caches = 4 * self.input_dim * int(self.num_frames.sum()) <= _CACHE_BYTES
+
+    def _check(self, data: DataDir) -> None:
+        faults = []
+        for utt, labels in zip(self.utt_ids, self._pdf_ids, strict=True):
+            expected = data.num_frames.get(utt)
+            if expected is None:
+                expected = len(self.reader[utt])
+            if len(labels) != expected or expected == 0:
+                faults.append(
+                    f"{self.ali_dir}: {utt}: {len(labels)} labels for {expected} frames in "
+                    f"{data.path}; align these features again"
+                )
+            elif labels.min() < 0 or labels.max() >= len(self.label_set):
+                faults.append(
+                    f"{self.ali_dir}: {utt}: label {labels.min()} to {labels.max()} outside of the "
+                    f"label set of {len(self.label_set)}"
+                )
+        if faults:
+            raise InputError(faults)
+
+    def describe_input(self) -> str:
+        """What a model has to fit, for messages."""
+        return f"{self.path} has {_describe(self.input_dim, self.cmvn, self.spec)}"
+
+    def require_fits(self, checkpoint: Checkpoint, name: str) -> None:
+        """Refuses a model of other labels or other features.
+
+        Raises:
+            InputError: with both values.
+        """
+        checkpoint.label_set.require_same(self.label_set, name, str(self.ali_dir))
+        theirs = _describe(checkpoint.model.input_dim, checkpoint.cmvn, checkpoint.spec)
+        if theirs != _describe(self.input_dim, self.cmvn, self.spec):
+            raise InputError(f"features differ: {name} takes {theirs}; {self.describe_input()}")
+
+    def __len__(self) -> int:
+        """Number of utterances."""
+        return len(self.utt_ids)
+
+    def feats(self, index: int) -> NDArray[np.float32]:
+        """Features (T,F) of an utterance; not to be changed in place."""
+        if index in self._cached:
+            return self._cached[index]
+        utt = self.utt_ids[index]
+        feats = self.reader[utt]
+        if feats.shape != (self.num_frames[index], self.input_dim):
+            expected = (int(self.num_frames[index]), self.input_dim)
+            raise InputError(f"{self.path}: {utt}: features {feats.shape}, expected {expected}")
+        if self._caches:
+            self._cached[index] = feats
+        return feats
+
+    def pdf_ids(self, index: int) -> NDArray[np.int32]:
+        """Labels (T,) of an utterance."""
+        return self._pdf_ids[index]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B utterances of N valid frames together; frame-level fields run over the valid frames.
+
+    Attributes:
+        utt_ids: the utterances.
+        feats: perturbed features (B,T,F), zeros on padding.
+        lengths: valid frames of each row (B,).
+        pdf_ids: labels (N,).
+        mixed_pdf_ids: labels (N,) of the utterances mixed in; None where nothing is.
+        mix_weight: share (N,) of `pdf_ids` against `mixed_pdf_ids`; None likewise.
+        source: for each row, the frame of the stored features nearest to each of its frames.
+    """
+
+    utt_ids: list[str]
+    feats: Tensor
+    lengths: Tensor
+    pdf_ids: Tensor
+    mixed_pdf_ids: Tensor | None
+    mix_weight: Tensor | None
+    source: list[NDArray[np.int64]]
+
+    @property
+    def valid(self) -> Tensor:
+        """(B,T) bool, True on valid frames."""
+        return length_mask(self.lengths, self.feats.shape[1])
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch, its tensors on `device`."""
+        tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **tensors)
+
+
+def plain_batch(data: AlignedData, indices: Sequence[int]) -> Batch:
+    """Utterances as they are."""
+    feats = [data.feats(i) for i in indices]
+    padded, lengths = _pad(feats)
+    pdf_ids = _labels([data.pdf_ids(i) for i in indices])
+    source = [np.arange(len(x)) for x in feats]
+    return Batch([data.utt_ids[i] for i in indices], padded, lengths, pdf_ids, None, None, source)
+
+
+def augmented_batch(
+    data: AlignedData, indices: Sequence[int], augment: Augment, seed: int, epoch: int
+) -> Batch:
+    """Perturbed utterances; the draws of each depend on seed, epoch and utterance only."""
+    rows, sources, first, second, shares = [], [], [], [], []
+    for index in indices:
+        rng = np.random.default_rng((seed, epoch, index))
+        feats, source = augment.perturb(data.feats(index), rng)
+        labels = others = data.pdf_ids(index)[source]
+        share = augment.mix_weight(rng)
+        if share < 1.0:
+            other = int(rng.integers(len(data)))
+            other_feats, other_source = augment.perturb(data.feats(other), rng)
+            other_feats, tiled = tile(other_feats, len(feats))
+            feats = np.float32(share) * feats + np.float32(1 - share) * other_feats
+            others = data.pdf_ids(other)[other_source[tiled]]
+        rows.append(augment.mask(feats, rng))
+        sources.append(source)
+        first.append(labels)
+        second.append(others)
+        shares.append(np.full(len(labels), share, dtype=np.float32))
+    padded, lengths = _pad(rows)
+    mixed = any(share[0] < 1.0 for share in shares)
+    return Batch(
+        [data.utt_ids[i] for i in indices],
+        padded,
+        lengths,
+        _labels(first),
+        _labels(second) if mixed else None,
+        torch.from_numpy(np.concatenate(shares)) if mixed else None,
+        sources,
+    )
+
+
+def _describe(input_dim: int, cmvn: CmvnMode, spec: FeatureSpec) -> str:
+    return f"{input_dim} dimensions, cmvn {cmvn}, {config_dict(spec)}"
+
+
+def _pad(rows: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
+    lengths = [len(row) for row in rows]
+    padded = np.zeros((len(rows), max(lengths), rows[0].shape[1]), dtype=np.float32)
+    for b, row in enumerate(rows):
+        padded[b, : len(row)] = row
+    return torch.from_numpy(padded), torch.tensor(lengths)
+
+
+def _labels(rows: Sequence[NDArray[np.int32]]) -> Tensor:
+    return torch.from_numpy(np.concatenate(rows).astype(np.int64))

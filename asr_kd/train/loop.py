@@ -1,0 +1,283 @@
+"""The one training loop, of teachers and students alike."""
+
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from asr_kd.errors import AsrKdError
+from asr_kd.log import progress as show_progress
+from asr_kd.models.base import AcousticModel
+from asr_kd.models.checkpoint import Checkpoint
+from asr_kd.train.augment import Augment
+from asr_kd.train.config import TrainConfig
+from asr_kd.train.curve import Curve
+from asr_kd.train.dataset import AlignedData, augmented_batch, plain_batch
+from asr_kd.train.objective import Objective
+from asr_kd.train.sampler import plan_batches
+from asr_kd.train.state import (
+    Progress,
+    load_optimizer,
+    load_state,
+    optimizer_tensors,
+    save_state,
+    with_prefix,
+    without_prefix,
+)
+
+_SHOWN_UTTERANCES = 10
+_logger = logging.getLogger("asr_kd.train")
+
+
+def learning_rate(config: TrainConfig, step: int, fraction: float) -> float:
+    """Of update `step` (from 0), after `fraction` of all epochs."""
+    warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    decay = {
+        "cosine": 0.5 * (1 + math.cos(math.pi * fraction)),
+        "linear": 1 - fraction,
+        "constant": 1.0,
+    }
+    return config.learning_rate * warm * decay[config.schedule]
+
+
+class Trainer:
+    """Trains one model in a work folder, from the beginning or from the state found there.
+
+    A global batch is dealt to the processes row by row; each scales its loss sum by the *global*
+    number of frames, so that any number of processes takes the same steps.
+
+    Args:
+        fabric: launched.
+        config: the resolved configuration.
+        work: folder of the state, the checkpoints and the curves.
+        network: freshly built or initialised, its input normalisation fitted.
+        data, dev: what to train and to evaluate on.
+        objective: the loss.
+        log_prior: natural-log label prior (V,), stored with the checkpoints.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        config: TrainConfig,
+        work: Path,
+        network: AcousticModel,
+        data: AlignedData,
+        dev: AlignedData,
+        objective: Objective,
+        log_prior: NDArray[np.float32],
+    ) -> None:
+        self.fabric, self.config, self.work = fabric, config, work
+        self.data, self.dev, self.objective, self.log_prior = data, dev, objective, log_prior
+        self.network = network
+        self.optimizer = torch.optim.AdamW(
+            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.progress = Progress()
+        self.averaged: AveragedModel | None = None
+        if config.ema_decay:
+            average = get_ema_multi_avg_fn(config.ema_decay)
+            self.averaged = AveragedModel(network, multi_avg_fn=average)
+        self._load()
+        dims = network.input_dim
+        mean = network.frontend.mean[:dims].numpy().copy()
+        std = network.frontend.std[:dims].numpy().copy()
+        self.augment = Augment(config.augment, mean, std)
+        # `network` stays the bare module: evaluation and checkpoints do without the wrapper.
+        self.model, self.wrapped_optimizer = fabric.setup(network, self.optimizer)
+        if self.averaged is not None:
+            self.averaged.to(fabric.device)
+        objective.to(fabric.device)
+
+    def run(self) -> None:
+        """Trains to the last epoch.
+
+        Raises:
+            KeyboardInterrupt: after SIGINT or SIGTERM, with the state saved.
+            AsrKdError: where the loss is not finite, naming the batch.
+        """
+        left = int(self.data.num_frames.sum()) * (self.config.epochs - self.progress.epoch)
+        with (
+            Curve(self.work, self.progress, self.fabric.is_global_zero) as curve,
+            show_progress(left, "train", "frame") as advance,
+            self._stop_signals() as stop,
+        ):
+            while self.progress.epoch < self.config.epochs:
+                batches = plan_batches(
+                    self.data.num_frames,
+                    self.config.max_frames,
+                    self.config.seed,
+                    self.progress.epoch,
+                )
+                for indices in batches[self.progress.batch :]:
+                    loss, rate = self._step(indices, len(batches))
+                    advance(int(self.data.num_frames[indices].sum()))
+                    if self.progress.step % self.config.log_every == 0:
+                        curve.step(self.progress, loss, rate)
+                    if self.progress.step % self.config.save_every == 0 or stop.is_set():
+                        self._save()
+                    if stop.is_set():
+                        _logger.warning("stopped at step %d; state saved", self.progress.step)
+                        raise KeyboardInterrupt
+                accuracy, cross_entropy = self._evaluate()
+                self.progress.epoch += 1
+                self.progress.batch = 0
+                if accuracy > self.progress.best_accuracy:
+                    self.progress.best_accuracy = accuracy
+                    self.progress.best_epoch = self.progress.epoch
+                    self._save_checkpoint(self.work)
+                curve.epoch(self.progress, accuracy, cross_entropy, self.config.epochs)
+                self.progress.loss_sum = self.progress.loss_count = 0.0
+                self._save()
+            self._save_checkpoint(self.work / "last")
+
+    def _step(self, indices: list[int], num_batches: int) -> tuple[float, float]:
+        """One update; returns the loss per frame over all processes, and the learning rate."""
+        start = time.perf_counter()
+        now = self.progress
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        mine = indices[rank::world]
+        # A process without rows still takes part in every reduction, with a row that weighs 0.
+        share = 1.0 if mine else 0.0
+        batch = augmented_batch(
+            self.data, mine or indices[:1], self.augment, self.config.seed, now.epoch
+        ).to(self.fabric.device)
+        # Seeded for each step, dropout needs no saved generator state to go on exactly.
+        torch.manual_seed(_seed(self.config.seed, now.step, rank))
+        rate = learning_rate(
+            self.config, now.step, (now.epoch + now.batch / num_batches) / self.config.epochs
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.model.train()
+        logits, _ = self.model(batch.feats, batch.lengths)
+        loss_sum, count = self.objective(logits[batch.valid].float(), batch)
+        total, frames = self._sum_over_processes(
+            share * float(loss_sum.detach()), share * int(count)
+        )
+        if not math.isfinite(total):
+            raise AsrKdError(self._not_finite(total, indices))
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss_sum * (share * world / frames))
+        self.fabric.clip_gradients(
+            self.model, self.wrapped_optimizer, max_norm=self.config.max_grad_norm
+        )
+        self.wrapped_optimizer.step()
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.network)
+        now.batch += 1
+        now.step += 1
+        now.loss_sum += total
+        now.loss_count += frames
+        now.frames += int(frames)
+        now.seconds += time.perf_counter() - start
+        return total / frames, rate
+
+    def _not_finite(self, total: float, indices: list[int]) -> str:
+        utts = [self.data.utt_ids[i] for i in indices]
+        shown = ", ".join(utts[:_SHOWN_UTTERANCES])
+        more = f" and {len(utts) - _SHOWN_UTTERANCES} more" if len(utts) > _SHOWN_UTTERANCES else ""
+        return (
+            f"the loss became {total} in epoch {self.progress.epoch + 1}, step "
+            f"{self.progress.step + 1}, on the utterances {shown}{more}; look at their features "
+            f"and targets, or lower learning_rate ({self.config.learning_rate})"
+        )
+
+    def _sum_over_processes(self, *values: float) -> list[float]:
+        if self.fabric.world_size == 1:
+            return list(values)
+        local = torch.tensor(values, dtype=torch.float64, device=self.fabric.device)
+        return [float(x) for x in self.fabric.all_reduce(local, reduce_op="sum")]
+
+    @torch.no_grad()
+    def _evaluate(self) -> tuple[float, float]:
+        """Frame accuracy and cross-entropy (nats) on the dev set."""
+        network = self._evaluated()
+        network.eval()
+        correct = loss = frames = 0.0
+        batches = plan_batches(self.dev.num_frames, self.config.max_frames)
+        for indices in batches[self.fabric.global_rank :: self.fabric.world_size]:
+            batch = plain_batch(self.dev, indices).to(self.fabric.device)
+            with self.fabric.autocast():
+                logits = network(batch.feats, batch.lengths)[0][batch.valid].float()
+            correct += float((logits.argmax(1) == batch.pdf_ids).sum())
+            loss += float(torch.nn.functional.cross_entropy(logits, batch.pdf_ids, reduction="sum"))
+            frames += len(logits)
+        correct, loss, frames = self._sum_over_processes(correct, loss, frames)
+        return correct / frames, loss / frames
+
+    def _evaluated(self) -> AcousticModel:
+        """The network that is evaluated and kept: the averaged one where there is one."""
+        if self.averaged is None:
+            return self.network
+        averaged: AcousticModel = self.averaged.module
+        return averaged
+
+    def _save_checkpoint(self, folder: Path) -> None:
+        if self.fabric.is_global_zero:
+            folder.mkdir(exist_ok=True)
+            Checkpoint(
+                self._evaluated(),
+                self.data.label_set,
+                self.data.spec,
+                self.config.cmvn,
+                self.log_prior,
+            ).save(folder)
+
+    def _save(self) -> None:
+        if self.fabric.is_global_zero:
+            tensors = with_prefix("model", self.network.state_dict())
+            tensors |= with_prefix("optimizer", optimizer_tensors(self.optimizer))
+            if self.averaged is not None:
+                tensors |= with_prefix("averaged", self.averaged.state_dict())
+            save_state(self.work, self.progress, tensors)
+        self.fabric.barrier()
+
+    def _load(self) -> None:
+        found = load_state(self.work)
+        if found is None:
+            return
+        self.progress, tensors = found
+        self.network.load_state_dict(without_prefix("model", tensors))
+        load_optimizer(self.optimizer, without_prefix("optimizer", tensors))
+        if self.averaged is not None:
+            self.averaged.load_state_dict(without_prefix("averaged", tensors))
+        _logger.info("going on from epoch %d, step %d", self.progress.epoch, self.progress.step)
+
+    @contextmanager
+    def _stop_signals(self) -> Iterator[threading.Event]:
+        """Sets the event at the first SIGINT or SIGTERM, so that a step is never cut in two.
+
+        With several processes, or outside of the main thread, signals do what they always do.
+        """
+        stop = threading.Event()
+        main = threading.current_thread() is threading.main_thread()
+        if not main or self.fabric.world_size > 1:
+            yield stop
+            return
+
+        def handle(number: int, frame: object) -> None:
+            if stop.is_set():
+                raise KeyboardInterrupt
+            stop.set()
+
+        former = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield stop
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+
+def _seed(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint32)[0])

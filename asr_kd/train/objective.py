@@ -1,0 +1,155 @@
+"""What a batch's logits are trained towards: labels, stored soft targets, or teachers on line."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from asr_kd.distill.loss import distillation_loss, hard_cross_entropy
+from asr_kd.ensemble.average import average
+from asr_kd.ensemble.soft_targets import SoftTargets
+from asr_kd.ensemble.store import TargetStore
+from asr_kd.errors import InputError
+from asr_kd.models.checkpoint import Checkpoint
+from asr_kd.train.config import DistillConfig, TrainConfig
+from asr_kd.train.dataset import AlignedData, Batch
+
+
+class Objective(ABC):
+    """Loss of a batch as (sum over frames, number of frames)."""
+
+    @abstractmethod
+    def __call__(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Logits of the batch's valid frames (N,V), on the batch's device -> (sum, count)."""
+
+    def to(self, device: torch.device) -> None:  # noqa: B027 (most have nothing to move)
+        """Moves what the objective needs to the student's device."""
+
+
+class HardLabels(Objective):
+    """Cross-entropy with the alignment; of mixed utterances, the mix of both cross-entropies."""
+
+    def __call__(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """See `Objective`."""
+        if batch.mixed_pdf_ids is None or batch.mix_weight is None:
+            return hard_cross_entropy(logits, batch.pdf_ids)
+        log_post = logits.log_softmax(-1)
+        first = log_post.gather(1, batch.pdf_ids[:, None])[:, 0]
+        second = log_post.gather(1, batch.mixed_pdf_ids[:, None])[:, 0]
+        loss = -(batch.mix_weight * first + (1 - batch.mix_weight) * second)
+        return loss.sum(), torch.tensor(len(loss), device=loss.device)
+
+
+class StoredTargets(Objective):
+    """Distillation from a soft-target store; a change of speed picks the nearest stored frame.
+
+    Raises:
+        InputError: where the store does not fit data or configuration, with both values.
+    """
+
+    def __init__(self, path: Path, config: DistillConfig, data: AlignedData) -> None:
+        self.store = TargetStore.open(path)
+        self.config = config
+        self.data = data
+        header = self.store.header
+        pairs = [
+            ("temperature", header.temperature, config.temperature),
+            ("mean", header.mean, config.mean),
+            ("label set", header.label_set, data.label_set.digest),
+        ]
+        faults = [
+            f"{path}: {name} of the targets is {theirs}, of this training {ours}"
+            for name, theirs, ours in pairs
+            if theirs != ours
+        ]
+        for utt, num_frames in zip(data.utt_ids, data.num_frames.tolist(), strict=True):
+            if utt not in self.store:
+                faults.append(f"{path}: no targets for {utt}")
+            elif self.store.num_frames(utt) != num_frames:
+                stored = self.store.num_frames(utt)
+                faults.append(
+                    f"{path}: {utt}: targets of {stored} frames, features of {num_frames}"
+                )
+        if faults:
+            raise InputError(faults)
+
+    def __call__(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """See `Objective`."""
+        starts = np.cumsum([0, *(self.store.num_frames(utt) for utt in batch.utt_ids[:-1])])
+        rows = np.concatenate([start + s for start, s in zip(starts, batch.source, strict=True)])
+        stored = take_frames(self.store.batch(batch.utt_ids), torch.from_numpy(rows))
+        targets = SoftTargets(*(part.to(logits.device) for part in stored))
+        return distillation_loss(
+            logits, targets, batch.pdf_ids, self.config.temperature, self.config.hard_weight
+        )
+
+
+class OnlineTeachers(Objective):
+    """Distillation from models that see each batch exactly as the student does.
+
+    Raises:
+        InputError: for a teacher of other labels or features than the student's.
+    """
+
+    def __init__(self, teachers: Sequence[Path], config: TrainConfig, data: AlignedData) -> None:
+        self.config = config.distill
+        checkpoints = [Checkpoint.load(path) for path in teachers]
+        faults = []
+        for path, checkpoint in zip(teachers, checkpoints, strict=True):
+            try:
+                data.require_fits(checkpoint, str(path))
+            except InputError as error:
+                faults += error.faults
+        weights = self.config.weights or (1.0,) * len(teachers)
+        if len(weights) != len(teachers):
+            faults.append(f"distill.weights: {len(weights)} weights for {len(teachers)} teachers")
+        if (self.config.teachers_per_batch or 1) > len(teachers):
+            faults.append(
+                f"distill.teachers_per_batch is {self.config.teachers_per_batch}, of "
+                f"{len(teachers)} teachers"
+            )
+        if faults:
+            raise InputError(faults)
+        self.weights = weights
+        self.models = [checkpoint.model for checkpoint in checkpoints]
+
+    def to(self, device: torch.device) -> None:
+        """See `Objective`."""
+        for model in self.models:
+            model.to(device)
+
+    def __call__(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """See `Objective`."""
+        config = self.config
+        with torch.no_grad():
+            members = self._members()
+            theirs = [
+                self.models[m](batch.feats, batch.lengths)[0][batch.valid].float() for m in members
+            ]
+            weights = [self.weights[m] for m in members]
+            targets = average(theirs, weights, config.mean, config.temperature).exp()
+        if batch.mixed_pdf_ids is None or not config.hard_weight:
+            return distillation_loss(
+                logits, targets, batch.pdf_ids, config.temperature, config.hard_weight
+            )
+        soft, count = distillation_loss(logits, targets, None, config.temperature, 0.0)
+        hard, _ = HardLabels()(logits, batch)
+        return soft + config.hard_weight * hard, count
+
+    def _members(self) -> list[int]:
+        """The teachers of this batch, drawn from torch's generator, which each step seeds."""
+        if self.config.teachers_per_batch is None:
+            return list(range(len(self.models)))
+        return torch.randperm(len(self.models))[: self.config.teachers_per_batch].tolist()
+
+
+def take_frames(targets: SoftTargets, rows: Tensor) -> SoftTargets:
+    """The targets of the given frames (N',), which may repeat or be left out."""
+    counts = targets.indptr.diff()[rows]
+    indptr = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    within = torch.arange(int(indptr[-1])) - torch.repeat_interleave(indptr[:-1], counts)
+    entries = torch.repeat_interleave(targets.indptr[:-1][rows], counts) + within
+    return SoftTargets(indptr, targets.labels[entries], targets.probs[entries], targets.left[rows])

@@ -1,0 +1,85 @@
+"""A tiny corpus of features and alignments that a small network learns in seconds."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asr_kd.config import config_dict
+from asr_kd.features.spec import FeatureSpec
+from asr_kd.io.ark import ArkWriter
+from asr_kd.io.table import write_table
+from asr_kd.labels.label_set import LabelSet
+from asr_kd.models.config import TdnnConfig, TdnnLayerConfig
+from asr_kd.train.config import TrainConfig
+from asr_kd.train.stage import TrainInputs
+
+NUM_LABELS, DIMS = 6, 4
+LABELS = LabelSet("hmm-states", tuple(f"s{k}" for k in range(NUM_LABELS)))
+TINY = TdnnConfig(
+    layers=(
+        TdnnLayerConfig(offsets=(-1, 0, 1), width=16),
+        TdnnLayerConfig(offsets=(-2, 0, 2), width=16),
+    ),
+    dropout=0.1,
+)
+
+
+@dataclass
+class Corpus:
+    root: Path
+    inputs: TrainInputs
+
+    def config(self, **values: object) -> TrainConfig:
+        settings = {
+            "model": TINY, "epochs": 3, "max_frames": 300, "warmup_steps": 5, "log_every": 1,
+            "accelerator": "cpu", **values,
+        }  # fmt: skip
+        return TrainConfig(**settings)  # type: ignore[arg-type]
+
+
+def write_set(folder: Path, ali: Path, num_utts: int, seed: int) -> None:
+    """Labels in stretches; each frame is its label's centre and noise."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).standard_normal((NUM_LABELS, DIMS)) * 2
+    feats, labels = {}, {}
+    for k in range(num_utts):
+        pdf_ids = np.repeat(rng.integers(0, NUM_LABELS, 8), rng.integers(2, 9, 8))
+        utt = f"spk{k % 2}-utt{k:02d}"
+        labels[utt] = pdf_ids.astype(np.int32)
+        noise = rng.standard_normal((len(pdf_ids), DIMS))
+        feats[utt] = (100 + 5 * (centres[pdf_ids] + noise)).astype(np.float32)
+    write_feats(folder, feats)
+    write_ali(ali, labels)
+
+
+def write_feats(folder: Path, feats: dict[str, np.ndarray]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with ArkWriter(folder / "feats.0.ark") as writer:
+        for utt, matrix in feats.items():
+            writer.write(utt, matrix)
+    write_table(folder / "feats.scp", writer.scp)
+    write_table(folder / "utt2num_frames", {utt: str(len(x)) for utt, x in feats.items()})
+    write_table(folder / "utt2spk", {utt: utt.split("-")[0] for utt in feats})
+    spec = FeatureSpec(kind="external")
+    (folder / "feature.json").write_text(json.dumps(config_dict(spec)))
+
+
+def write_ali(folder: Path, ali: dict[str, np.ndarray]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with ArkWriter(folder / "ali.0.ark") as writer:
+        for utt, pdf_ids in ali.items():
+            writer.write(utt, pdf_ids.astype(np.int32))
+    write_table(folder / "ali.scp", writer.scp)
+    LABELS.save(folder / "labels.json")
+    (folder / "priors.json").write_text(json.dumps([float(np.log(1 / NUM_LABELS))] * NUM_LABELS))
+
+
+@pytest.fixture()
+def corpus(tmp_path: Path) -> Corpus:
+    write_set(tmp_path / "train", tmp_path / "ali", 24, seed=1)
+    write_set(tmp_path / "dev", tmp_path / "dev_ali", 6, seed=2)
+    folders = [tmp_path / name for name in ("train", "ali", "dev", "dev_ali")]
+    return Corpus(tmp_path, TrainInputs(*folders))

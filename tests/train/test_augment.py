@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+
+from asr_kd.train.augment import Augment, change_speed, mask, tile
+from asr_kd.train.config import (
+    AugmentConfig,
+    ChannelConfig,
+    MaskConfig,
+    MixConfig,
+    NoiseConfig,
+    SpeedConfig,
+)
+
+MEAN = np.array([50.0, -3.0, 0.5], dtype=np.float32)
+STD = np.array([10.0, 1.0, 0.1], dtype=np.float32)
+
+
+def augment(**parts: object) -> Augment:
+    return Augment(AugmentConfig(**parts), MEAN, STD)  # type: ignore[arg-type]
+
+
+def feats(num_frames: int = 400) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return (MEAN + STD * rng.standard_normal((num_frames, 3))).astype(np.float32)
+
+
+def test_nothing_is_drawn_by_default() -> None:
+    x = feats()
+    rng = np.random.default_rng(0)
+    same, source = augment().perturb(x, rng)
+    np.testing.assert_array_equal(same, x)
+    np.testing.assert_array_equal(source, np.arange(400))
+    assert augment().mix_weight(rng) == 1.0
+    assert augment().mask(x, rng) is x
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.9, 1.25, 2.0])
+def test_speed_keeps_a_ramp_a_ramp_with_its_labels(factor: float) -> None:
+    ramp = np.arange(101, dtype=np.float32)[:, None]
+    config = SpeedConfig(prob=1, low=factor, high=factor)
+    changed, source = change_speed(ramp, config, np.random.default_rng(0))
+    assert len(changed) == round(101 / factor)
+    np.testing.assert_allclose(changed[:, 0], np.linspace(0, 100, len(changed)), atol=1e-4)
+    # Each label comes from the nearest frame: at most half a frame away.
+    assert np.abs(changed[:, 0] - source).max() <= 0.5 + 1e-4
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 3])
+def test_speed_of_very_short_utterances(num_frames: int) -> None:
+    config = SpeedConfig(prob=1, low=3, high=3)
+    changed, source = change_speed(feats(num_frames), config, np.random.default_rng(0))
+    assert len(changed) == len(source) == 1
+
+
+def test_channel_is_one_affine_map_an_utterance() -> None:
+    x = feats()
+    changed, _ = augment(channel=ChannelConfig(prob=1, gain=0.2, offset=0.5)).perturb(
+        x, np.random.default_rng(1)
+    )
+    for dim in range(3):
+        slope, offset = np.polyfit(x[:, dim], changed[:, dim], 1)
+        np.testing.assert_allclose(changed[:, dim], slope * x[:, dim] + offset, rtol=1e-3)
+        assert abs(slope - 1) > 1e-3
+
+
+def test_noise_is_in_standard_deviations() -> None:
+    x = feats(4000)
+    changed, _ = augment(noise=NoiseConfig(prob=1, level=2.0)).perturb(x, np.random.default_rng(3))
+    levels = (changed - x).std(0) / STD
+    assert levels[0] == pytest.approx(levels[1], rel=0.1)
+    assert 0 < levels[0] <= 2.0
+
+
+def test_masked_frames_and_dimensions_are_the_mean() -> None:
+    x = feats()
+    before = x.copy()
+    config = MaskConfig(prob=1, num_time=3, time_width=20, num_dims=1, dims_width=1)
+    seen_time = seen_dims = False
+    for seed in range(20):
+        hidden = mask(x, MEAN, config, np.random.default_rng(seed)) == MEAN
+        whole_frames, whole_dims = hidden.all(1), hidden.all(0)
+        assert whole_frames.sum() <= 60
+        assert whole_dims.sum() <= 1
+        rest = hidden[~whole_frames][:, ~whole_dims]
+        assert not rest.any()
+        seen_time |= bool(whole_frames.any())
+        seen_dims |= bool(whole_dims.any())
+    assert seen_time
+    assert seen_dims
+    np.testing.assert_array_equal(x, before)
+
+
+def test_mix_weight_lies_in_its_range() -> None:
+    drawn = [
+        augment(mix=MixConfig(prob=0.5, low=0.6)).mix_weight(np.random.default_rng(k))
+        for k in range(200)
+    ]
+    mixed = [share for share in drawn if share < 1.0]
+    assert 70 < len(mixed) < 130
+    assert min(mixed) >= 0.6
+
+
+def test_tile() -> None:
+    longer, source = tile(feats(3), 7)
+    assert source.tolist() == [0, 1, 2, 0, 1, 2, 0]
+    np.testing.assert_array_equal(longer[3], feats(3)[0])
+    assert tile(feats(3), 2)[1].tolist() == [0, 1]
+
+
+def test_speed_range_must_be_ordered() -> None:
+    with pytest.raises(ValueError, match="exceeds"):
+        SpeedConfig(low=1.2, high=1.0)

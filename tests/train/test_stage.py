@@ -1,0 +1,30 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from asr_kd.artefact import read_manifest
+from asr_kd.models.checkpoint import Checkpoint
+from asr_kd.train.stage import train
+
+
+def test_a_training_learns_and_publishes(corpus, caplog: pytest.LogCaptureFixture) -> None:
+    out = corpus.root / "exp"
+    train(corpus.inputs, corpus.config(epochs=6, learning_rate=0.01), out)
+    manifest = read_manifest(out, "train")
+    assert manifest.info["dev_frame_accuracy"] > 0.7  # chance is 1/6
+    assert manifest.info["epochs"] == 6
+    assert manifest.info["num_params"] == Checkpoint.load(out).model.num_params
+    assert Checkpoint.load(out / "last").label_set == Checkpoint.load(out).label_set
+    epochs = [r for r in map(json.loads, (out / "log.jsonl").read_text().splitlines())
+              if "epoch" in r]  # fmt: skip
+    assert [r["epoch"] for r in epochs] == [1, 2, 3, 4, 5, 6]
+    best = max(epochs, key=lambda r: r["dev_frame_accuracy"])
+    assert best["dev_frame_accuracy"] == manifest.info["dev_frame_accuracy"]
+    assert list((out / "tensorboard").iterdir())
+    assert (out / "config.yaml").exists()
+    assert not list(out.glob("state*"))
+    before = (out / "model.safetensors").stat().st_mtime_ns
+    train(corpus.inputs, corpus.config(epochs=6, learning_rate=0.01), out)
+    assert (out / "model.safetensors").stat().st_mtime_ns == before  # up to date
