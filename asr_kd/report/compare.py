@@ -37,11 +37,8 @@ from asr_kd.report.table import (
 from asr_kd.score.bootstrap import RESAMPLES
 from asr_kd.score.text import NORMALISER
 
-HEADER = (
-    "system", "frame accuracy %", "WER %", "S / D / I", "parameters", "RTF", "partial paths",
-    "share of gain kept %",
-)  # fmt: skip
-DIFFERENCE_HEADER = ("difference", "WER, points", "", "frame accuracy, points", "")
+HEADER = ("system", "frame acc%", "WER %", "S/D/I", "params", "RTF", "partial", "kept %")
+DIFFERENCE_HEADER = ("difference", "WER, points", "frame accuracy, points")
 
 
 def compare(systems: Sequence[str], out: Path, title: str, notes: Sequence[str]) -> None:
@@ -97,23 +94,24 @@ def _cells(row: Row) -> tuple[str, ...]:
         percent(row.wer.value, row.wer.interval),
         operations(row.operations),
         low if low == high else f"{low} to {high}",
-        f"{sum(row.rtf):.4f}",
-        "{} of {}".format(*row.partial),
+        f"{sum(row.rtf):.3f}",
+        "{}/{}".format(*row.partial),
         share,
     )
 
 
 def _difference_cells(pair: Difference) -> tuple[str, ...]:
+    accuracy = pair.frame_accuracy
     return (
         f"{pair.role} − {pair.other}",
-        *_judged(pair.wer),
-        *((NONE, NONE) if pair.frame_accuracy is None else _judged(pair.frame_accuracy)),
+        _judged(pair.wer),
+        NONE if accuracy is None else _judged(accuracy),
     )
 
 
-def _judged(estimate: Estimate) -> tuple[str, str]:
-    noise = "inside the noise" if estimate.inside_noise else "outside the noise"
-    return difference(estimate.value, estimate.interval), noise
+def _judged(estimate: Estimate) -> str:
+    where = "inside" if estimate.inside_noise else "outside"
+    return f"{difference(estimate.value, estimate.interval)} {where} the noise"
 
 
 def _facts(statistics: Statistics, rows: Sequence[Row]) -> list[str]:
@@ -129,14 +127,15 @@ def _facts(statistics: Statistics, rows: Sequence[Row]) -> list[str]:
         f"Seeds of training: {len(seeds) or 1}"
         + ("." if len(seeds) > 1 else "; the intervals do not hold the spread between seeds."),
         f"WER by jiwer {version('jiwer')}; normaliser: {NORMALISER}. RTF: CPU seconds of one core "
-        f"per second of speech, model and search together.",
+        f"per second of speech, model and search together. Partial: paths without a final state.",
     ]
     gain = statistics.gain()
     if gain is not None:
         said = difference(gain.value, gain.interval, 2)
         lines.append(
-            f"Gain of the ensemble in frame accuracy over its mean member: {said} points."
-            + ("" if gain.interval.low > 0 else " The share that a student keeps is not defined.")
+            f"Gain of the ensemble in frame accuracy over the mean teacher: {said} points. Kept: "
+            f"(system − teacher) / (ensemble − teacher)"
+            + ("." if gain.interval.low > 0 else ", not defined: the ensemble may gain nothing.")
         )
     if partial := sum(row.partial[0] for row in rows):
         lines.append(

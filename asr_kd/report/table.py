@@ -28,10 +28,10 @@ def difference(value: float, interval: Interval, digits: int = 1) -> str:
 
 
 def operations(counts: WordErrors | Sequence[float]) -> str:
-    """Substitutions / deletions / insertions, of one system or as a mean over several."""
+    """Substitutions/deletions/insertions, of one system or as a mean over several."""
     if isinstance(counts, WordErrors):
         counts = (counts.substitutions, counts.deletions, counts.insertions)
-    return " / ".join(f"{count:.1f}".removesuffix(".0") for count in counts)
+    return "/".join(f"{n:.0f}" if n >= 10 else f"{n:.1f}".removesuffix(".0") for n in counts)
 
 
 def size(parameters: float) -> str:
@@ -49,16 +49,25 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def terminal(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
-    """The same table for `rich.console.Console.print`."""
+    """The same table for a terminal of 80 columns: what is in brackets gets its own line."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=SIMPLE_HEAD,
+                  padding=(0, 1, 0, 0), pad_edge=False)  # fmt: skip
     for i, name in enumerate(header):
-        table.add_column(name, justify="right" if i else "left", overflow="fold")
+        table.add_column(name, justify="right" if i else "left", no_wrap=not i, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # names in brackets are no markup
+        # As Text, so that a name in brackets is no markup.
+        table.add_row(*(Text(_broken(cell)) for cell in row))
     return table
+
+
+def _broken(cell: str) -> str:
+    for word in ("[", "(", "defined", "inside", "outside"):
+        cell = cell.replace(f" {word}", f"\n{word}")
+    return cell.replace(", ", ",")
 
 
 def _escape(cell: str) -> str:

@@ -200,7 +200,7 @@ def test_partial_paths_stand_in_the_table(
     path = decode_dir("p", REF, _hyp([0] * len(REF)), UTT2SPK, partial=3)
     compare([f"baseline={path}"], tmp_path / "out", "T", [])
     page = (tmp_path / "out" / "RESULTS.md").read_text()
-    assert f"| 3 of {len(REF)} |" in page
+    assert f"| 3/{len(REF)} |" in page
     assert "3 paths did not reach a final state" in page
 
 

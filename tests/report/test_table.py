@@ -1,0 +1,36 @@
+import io
+
+from rich.console import Console
+
+from asr_kd.report.table import difference, markdown, operations, percent, size, terminal
+from asr_kd.score.bootstrap import Interval
+from asr_kd.score.wer import WordErrors
+
+
+def test_figures() -> None:
+    assert percent(0.1234) == "12.3"
+    assert percent(0.1234, Interval(0.1, 0.15), 2) == "12.34 [10.00, 15.00]"
+    assert difference(-0.012, Interval(-0.03, 0.004)) == "-1.2 [-3.0, +0.4]"
+    assert operations(WordErrors(1, 20, 3, 100)) == "1/20/3"
+    assert operations((1.25, 20.4, 0.0)) == "1.2/20/0"
+    assert [size(n) for n in (950, 12_345, 1_250_000)] == ["950", "12.3 k", "1.25 M"]
+
+
+def test_markdown_of_awkward_names() -> None:
+    assert markdown(("system", "WER %"), [("a|b", "1.0")]) == (
+        "| system | WER % |\n| --- | ---: |\n| a\\|b | 1.0 |\n"
+    )
+
+
+def test_terminal_fits_80_columns_and_is_no_markup() -> None:
+    row = (
+        "hard-student",
+        "64.5 [61.4, 67.3]",
+        "[red]40[/red]",
+        "-4.0 [-4.2, -3.9] inside the noise",
+    )
+    console = Console(file=io.StringIO(), width=80)
+    console.print(terminal("T", ("system", "a", "b", "c"), [row]))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    for text in ("hard-student", "[61.4,67.3]", "[red]40[/red]", "inside the noise"):
+        assert text in shown
