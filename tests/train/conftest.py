@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from asr_kd.features.spec import FeatureSpec
 
 from asr_kd.config import config_dict
-from asr_kd.features.spec import FeatureSpec
 from asr_kd.io.ark import ArkWriter
 from asr_kd.io.table import write_table
 from asr_kd.labels.label_set import LabelSet
@@ -77,7 +77,7 @@ def write_ali(folder: Path, ali: dict[str, np.ndarray]) -> None:
     (folder / "priors.json").write_text(json.dumps([float(np.log(1 / NUM_LABELS))] * NUM_LABELS))
 
 
-@pytest.fixture()
+@pytest.fixture
 def corpus(tmp_path: Path) -> Corpus:
     write_set(tmp_path / "train", tmp_path / "ali", 24, seed=1)
     write_set(tmp_path / "dev", tmp_path / "dev_ali", 6, seed=2)

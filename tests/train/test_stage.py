@@ -1,8 +1,6 @@
 import json
-from pathlib import Path
 
 import pytest
-import torch
 
 from asr_kd.artefact import read_manifest
 from asr_kd.models.checkpoint import Checkpoint

@@ -1,0 +1,42 @@
+"""Two processes take the steps of one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def run(corpus, out: Path, processes: int, *overrides: str) -> list[dict]:
+    i = corpus.inputs
+    main = corpus.root / "main.py"
+    main.write_text("from asr_kd.cli.main import main\nmain()\n")
+    launcher = [sys.executable]
+    if processes > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone"]
+        launcher += ["--nproc-per-node", str(processes)]
+    command = [
+        *launcher, main, "train", i.data, i.ali, "--dev", i.dev, "--dev-ali", i.dev_ali,
+        "--out", out, "accelerator=cpu", "log_every=1", *overrides,
+    ]  # fmt: skip
+    subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("extra", [(), ("augment.mix.prob=0.5", "augment.speed.prob=0.5")])
+def test_the_loss_curve_of_two_processes_is_that_of_one(corpus, extra: tuple[str, ...]) -> None:
+    # Of 90 frames many global batches have a single row, so one process has none.
+    model = "model={kind: tdnn, dropout: 0.0, layers: [{offsets: [-2, 0, 2], width: 24}]}"
+    overrides = (model, "max_frames=90", "epochs=4", "warmup_steps=10", *extra)
+    one = run(corpus, corpus.root / "one", 1, *overrides)
+    two = run(corpus, corpus.root / "two", 2, *overrides)
+    losses = [[r["loss"] for r in curve if "loss" in r] for curve in (one, two)]
+    assert len(losses[0]) == len(losses[1]) >= 50
+    assert losses[0][-1] < 0.9 * losses[0][0]
+    assert max(abs(a - b) for a, b in zip(*losses, strict=True)) < 1e-4
+    dev = [[r["dev_frame_accuracy"] for r in curve if "epoch" in r] for curve in (one, two)]
+    assert dev[0] == pytest.approx(dev[1], abs=0.01)
