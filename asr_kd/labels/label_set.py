@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class LabelSet:
         if (
             stored.get("format") != _FORMAT
             or not isinstance(kind, str)
-            or not isinstance(names, Sequence)
+            or not isinstance(names, list)
             or not all(isinstance(name, str) for name in names)
         ):
             raise InputError(

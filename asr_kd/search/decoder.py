@@ -1,0 +1,115 @@
+"""Viterbi beam search of frame scores through a graph, by kaldi-decoder."""
+
+from typing import NamedTuple
+
+import kaldi_decoder
+import kaldifst
+import numpy as np
+from numpy.typing import NDArray
+
+from asr_kd.errors import InputError
+
+
+class Path(NamedTuple):
+    """The best path found.
+
+    Attributes:
+        words: the graph's output labels along the path, without epsilons.
+        labels: label of each frame, int32 (T,); empty if no path was left in the beam.
+        cost: negated sum of frame scores and graph weights, the final weight included.
+        complete: whether it ends in a final state. A path that does not is the best *partial* one;
+            it must never be passed off as a result. No frames make no complete path.
+    """
+
+    words: list[int]
+    labels: NDArray[np.int32]
+    cost: float
+    complete: bool
+
+
+_NO_PATH = Path([], np.zeros(0, np.int32), float("inf"), False)
+
+
+class GraphDecoder:
+    """Searches one graph.
+
+    Args:
+        graph: input labels are label + 1, one per frame, 0 for none; kept alive by this object.
+        num_labels: V, the columns that scores will have.
+        beam: width of the search, in the units of the (scaled) scores.
+        max_active: most states kept per frame; bounds the time that noise can take.
+
+    Raises:
+        InputError: if the graph is empty or asks for a label that scores do not have.
+    """
+
+    def __init__(
+        self,
+        graph: "kaldifst.StdVectorFst",
+        num_labels: int,
+        beam: float = 13.0,
+        max_active: int = 7000,
+    ) -> None:
+        if graph.start < 0:
+            raise InputError("the graph is empty: it accepts no sequence of labels")
+        # The library reads beyond the scores' columns without a word.
+        if (needed := num_input_labels(graph)) > num_labels:
+            raise InputError(
+                f"the graph needs at least {needed} labels, the scores have {num_labels}: "
+                f"they were made with different language folders"
+            )
+        self._graph = graph  # the library does not hold on to it
+        self._num_labels = num_labels
+        self._max_active = max_active
+        self._decoder = kaldi_decoder.FasterDecoder(graph, self._options(beam))
+
+    def _options(self, beam: float) -> "kaldi_decoder.FasterDecoderOptions":
+        return kaldi_decoder.FasterDecoderOptions(beam=beam, max_active=self._max_active)
+
+    def set_beam(self, beam: float) -> None:
+        """Changes the width of the search."""
+        self._decoder.set_options(self._options(beam))
+
+    def decode(self, scores: NDArray[np.float32], utt_id: str = "utterance") -> Path:
+        """Finds the best path.
+
+        Args:
+            scores: (T, V), larger is better, acoustic scale applied.
+            utt_id: for messages.
+
+        Raises:
+            InputError: for NaN or +inf among the scores, naming the utterance and the frame.
+        """
+        if scores.ndim != 2 or scores.shape[1] != self._num_labels:
+            raise ValueError(f"{utt_id}: scores of shape {scores.shape}, V is {self._num_labels}")
+        bad = np.isnan(scores) | (scores == np.inf)
+        if bad.any():
+            frame, label = np.argwhere(bad)[0]
+            raise InputError(
+                f"{utt_id}: score of label {label} at frame {frame} is {scores[frame, label]} "
+                f"({bad.any(axis=1).sum()} of {len(scores)} frames); the model or its features "
+                f"are broken"
+            )
+        if not len(scores):
+            return _NO_PATH
+        decodable = kaldi_decoder.DecodableCtc(np.ascontiguousarray(scores, dtype=np.float32))
+        self._decoder.decode(decodable)
+        found, lattice = self._decoder.get_best_path()
+        if not found:
+            return _NO_PATH
+        _, labels, words, weight = kaldifst.get_linear_symbol_sequence(lattice)
+        return Path(
+            list(words),
+            np.asarray(labels, dtype=np.int32) - 1,
+            weight.value1 + weight.value2,
+            # get_best_path returns something even where no final state was reached.
+            bool(self._decoder.reached_final()),
+        )
+
+
+def num_input_labels(graph: "kaldifst.StdVectorFst") -> int:
+    """The largest input label of a graph: the number of score columns that it needs."""
+    return max(
+        (arc.ilabel for s in range(graph.num_states) for arc in kaldifst.ArcIterator(graph, s)),
+        default=0,
+    )
