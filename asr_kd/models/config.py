@@ -61,11 +61,16 @@ def _default_tdnn_layers() -> tuple[TdnnLayerConfig, ...]:
 
 
 class TdnnConfig(Config):
-    """Time-delay network: residual connections wherever a layer keeps the width."""
+    """Time-delay network: residual connections wherever a layer keeps the width.
+
+    With a `stride` of s the first layer reads every s-th frame, later offsets count in such steps,
+    and the output layer predicts s frames at once: s times less work.
+    """
 
     kind: Literal["tdnn"] = "tdnn"
     frontend: FrontendConfig = FrontendConfig()
     layers: tuple[TdnnLayerConfig, ...] = Field(default_factory=_default_tdnn_layers, min_length=1)
+    stride: Size = 1
     dropout: Probability = 0.1
 
 

@@ -19,6 +19,7 @@ MODELS = [
     DnnConfig(num_layers=2, width=16, frontend=SPLICED),
     TdnnConfig(dropout=0.0, frontend=DELTAS),
     TdnnConfig(dropout=0.0, frontend=SPLICED, layers=SKEWED),
+    TdnnConfig(dropout=0.0, frontend=DELTAS, stride=3),
     BlstmConfig(width=8, dropout=0.0, frontend=DELTAS),
 ]
 LENGTHS = torch.tensor([9, 23, 1, 16])
