@@ -48,7 +48,7 @@ def prepare_verb(
     """Makes train, dev and test directories of a corpus, its dictionary, and its LM or LM text.
 
     an4: source=auto|sph|mfc splits=DIR dev_speakers=7.  fsdd: leave_out=SPEAKER.
-    synth: seed=0 snr=[0,20] rt60=[0.1,0.6] train.utterances=1200 and so on.
+    synth: seed=0 snr=[0,20] rt60=[0.1,0.5] train_utterances=1200 and so on.
     """
     from asr_kd.config import load_config
     from asr_kd.data.corpora.registry import CORPORA
@@ -79,6 +79,6 @@ def validate_verb(
     for fault in found:
         typer.echo(fault)
     if found:
-        typer.echo(f"{data}: {len(found)} faults", err=True)
+        typer.echo(f"{data}: faults: {len(found)}", err=True)
         raise typer.Exit(2)
     typer.echo(f"{data}: no faults")

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from asr_kd.config import Config
-from asr_kd.data.corpora import an4
+from asr_kd.data.corpora import an4, synth
 
 Prepare = Callable[[Path | None, Path, Any, int], None]
 
 CORPORA: dict[str, tuple[type[Config], Prepare]] = {
+    "synth": (synth.SynthConfig, synth.prepare),
     "an4": (an4.An4Config, an4.prepare),
 }
 """Name → its options and what prepares it (corpus, out, options, nj)."""
