@@ -181,7 +181,7 @@ def decode_shard(
         with timer.measure("forward"):
             scores = system.frame_scores(utt_id)
         with timer.measure("search"):
-            words, complete = system.search(scores, scales)
+            words, complete = system.search(utt_id, scores, scales)
         num_frames += len(scores.scores)
         hyp[utt_id] = words
         if not complete:

@@ -104,9 +104,13 @@ class System:
         log_prior = np.asarray(self.scorer.log_prior, np.float32)
         return FrameScores(np.asarray(self.scorer.log_post(utt_id), np.float32), log_prior)
 
-    def search(self, scores: FrameScores, scales: Scales) -> Hypothesis:
-        """The best path's words."""
-        path = self._decoder(scales.insertion_penalty).decode(scores.scaled(scales))
+    def search(self, utt_id: str, scores: FrameScores, scales: Scales) -> Hypothesis:
+        """The best path's words.
+
+        Raises:
+            InputError: for NaN among the scores, naming the utterance.
+        """
+        path = self._decoder(scales.insertion_penalty).decode(scores.scaled(scales), utt_id)
         return Hypothesis([self._words[word] for word in path.words], path.complete)
 
     def _make_decoder(self, insertion_penalty: float) -> GraphDecoder:

@@ -40,7 +40,7 @@ def search_points(
     for utt_id in utt_ids:
         scores = system.frame_scores(utt_id)
         for at, scales in zip(tally, points, strict=True):
-            words, complete = system.search(scores, scales)
+            words, complete = system.search(utt_id, scores, scales)
             at[0] += total(count_errors({utt_id: ref[utt_id]}, {utt_id: words}).values()).errors
             at[1] += not complete
     return {"points": tally}
