@@ -92,7 +92,8 @@ class TrainConfig(Config):
 
     One epoch sees every utterance once, in batches of at most `max_frames` frames (padding
     included) over all processes together. The learning rate rises over `warmup_steps`, then falls
-    to 0 at the end of the last epoch.
+    to 0 at the end of the last epoch. With a `muon_learning_rate` above 0 the matrices of the
+    hidden layers are trained by Muon at that rate, all else by AdamW.
     """
 
     model: ModelConfig = TdnnConfig()
@@ -101,6 +102,7 @@ class TrainConfig(Config):
     epochs: int = Field(default=20, ge=1)
     max_frames: int = Field(default=4000, ge=1)
     learning_rate: Positive = 0.003
+    muon_learning_rate: float = Field(default=0.0, ge=0.0)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_steps: int = Field(default=100, ge=0)
     weight_decay: float = Field(default=0.01, ge=0.0)
@@ -109,6 +111,6 @@ class TrainConfig(Config):
     augment: AugmentConfig = AugmentConfig()
     distill: DistillConfig = DistillConfig()
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
     save_every: int = Field(default=500, ge=1)
     log_every: int = Field(default=50, ge=1)

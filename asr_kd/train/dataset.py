@@ -17,6 +17,7 @@ from asr_kd.features.reader import FeatureReader
 from asr_kd.features.spec import FeatureSpec, read_spec
 from asr_kd.io.ark import Archive
 from asr_kd.labels.label_set import LabelSet
+from asr_kd.labels.priors import read_ali_labels
 from asr_kd.models.checkpoint import Checkpoint, CmvnMode
 from asr_kd.models.frontend import length_mask
 from asr_kd.train.augment import Augment, tile
@@ -41,7 +42,7 @@ class AlignedData:
         self.path = Path(data_dir)
         self.ali_dir = Path(ali_dir)
         self.cmvn: CmvnMode = cmvn
-        self.label_set: LabelSet = LabelSet.load(Path(ali_dir) / "labels.json")
+        self.label_set: LabelSet = read_ali_labels(ali_dir)
         self.spec: FeatureSpec = read_spec(data_dir)
         self.reader = FeatureReader(data, cmvn)
         self.utt_ids = [utt for utt in data.utt_ids if utt in ali]

@@ -24,6 +24,7 @@ from asr_kd.train.config import TrainConfig
 from asr_kd.train.curve import Curve
 from asr_kd.train.dataset import AlignedData, augmented_batch, plain_batch
 from asr_kd.train.objective import Objective
+from asr_kd.train.optimizer import make_optimizers, rate_factor
 from asr_kd.train.sampler import plan_batches
 from asr_kd.train.state import (
     Progress,
@@ -37,17 +38,6 @@ from asr_kd.train.state import (
 
 _SHOWN_UTTERANCES = 10
 _logger = logging.getLogger("asr_kd.train")
-
-
-def learning_rate(config: TrainConfig, step: int, fraction: float) -> float:
-    """Of update `step` (from 0), after `fraction` of all epochs."""
-    warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
-    decay = {
-        "cosine": 0.5 * (1 + math.cos(math.pi * fraction)),
-        "linear": 1 - fraction,
-        "constant": 1.0,
-    }
-    return config.learning_rate * warm * decay[config.schedule]
 
 
 class Trainer:
@@ -80,9 +70,8 @@ class Trainer:
         self.fabric, self.config, self.work = fabric, config, work
         self.data, self.dev, self.objective, self.log_prior = data, dev, objective, log_prior
         self.network = network
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        self.optimizers = make_optimizers(network, config)
+        self.rates = [optimizer.defaults["lr"] for optimizer in self.optimizers]
         self.progress = Progress()
         self.averaged: AveragedModel | None = None
         if config.ema_decay:
@@ -94,7 +83,7 @@ class Trainer:
         std = network.frontend.std[:dims].numpy().copy()
         self.augment = Augment(config.augment, mean, std)
         # `network` stays the bare module: evaluation and checkpoints do without the wrapper.
-        self.model, self.wrapped_optimizer = fabric.setup(network, self.optimizer)
+        self.model, *self.wrapped_optimizers = fabric.setup(network, *self.optimizers)
         if self.averaged is not None:
             self.averaged.to(fabric.device)
         objective.to(fabric.device)
@@ -154,11 +143,11 @@ class Trainer:
         ).to(self.fabric.device)
         # Seeded for each step, dropout needs no saved generator state to go on exactly.
         torch.manual_seed(_seed(self.config.seed, now.step, rank))
-        rate = learning_rate(
-            self.config, now.step, (now.epoch + now.batch / num_batches) / self.config.epochs
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        fraction = (now.epoch + now.batch / num_batches) / self.config.epochs
+        factor = rate_factor(self.config, now.step, fraction)
+        for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = factor * rate
         self.model.train()
         logits, _ = self.model(batch.feats, batch.lengths)
         loss_sum, count = self.objective(logits[batch.valid].float(), batch)
@@ -167,12 +156,11 @@ class Trainer:
         )
         if not math.isfinite(total):
             raise AsrKdError(self._not_finite(total, indices))
-        self.optimizer.zero_grad()
+        self.network.zero_grad()
         self.fabric.backward(loss_sum * (share * world / frames))
-        self.fabric.clip_gradients(
-            self.model, self.wrapped_optimizer, max_norm=self.config.max_grad_norm
-        )
-        self.wrapped_optimizer.step()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
+        for wrapped in self.wrapped_optimizers:
+            wrapped.step()
         if self.averaged is not None:
             self.averaged.update_parameters(self.network)
         now.batch += 1
@@ -181,7 +169,7 @@ class Trainer:
         now.loss_count += frames
         now.frames += int(frames)
         now.seconds += time.perf_counter() - start
-        return total / frames, rate
+        return total / frames, factor * self.config.learning_rate
 
     def _not_finite(self, total: float, indices: list[int]) -> str:
         utts = [self.data.utt_ids[i] for i in indices]
@@ -237,7 +225,8 @@ class Trainer:
     def _save(self) -> None:
         if self.fabric.is_global_zero:
             tensors = with_prefix("model", self.network.state_dict())
-            tensors |= with_prefix("optimizer", optimizer_tensors(self.optimizer))
+            for k, optimizer in enumerate(self.optimizers):
+                tensors |= with_prefix(f"optimizer{k}", optimizer_tensors(optimizer))
             if self.averaged is not None:
                 tensors |= with_prefix("averaged", self.averaged.state_dict())
             save_state(self.work, self.progress, tensors)
@@ -249,7 +238,8 @@ class Trainer:
             return
         self.progress, tensors = found
         self.network.load_state_dict(without_prefix("model", tensors))
-        load_optimizer(self.optimizer, without_prefix("optimizer", tensors))
+        for k, optimizer in enumerate(self.optimizers):
+            load_optimizer(optimizer, without_prefix(f"optimizer{k}", tensors))
         if self.averaged is not None:
             self.averaged.load_state_dict(without_prefix("averaged", tensors))
         _logger.info("going on from epoch %d, step %d", self.progress.epoch, self.progress.step)

@@ -81,7 +81,7 @@ class StoredTargets(Objective):
         starts = np.cumsum([0, *(self.store.num_frames(utt) for utt in batch.utt_ids[:-1])])
         rows = np.concatenate([start + s for start, s in zip(starts, batch.source, strict=True)])
         stored = take_frames(self.store.batch(batch.utt_ids), torch.from_numpy(rows))
-        targets = SoftTargets(*(part.to(logits.device) for part in stored))
+        targets = stored.to(logits.device)
         return distillation_loss(
             logits, targets, batch.pdf_ids, self.config.temperature, self.config.hard_weight
         )

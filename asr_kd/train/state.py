@@ -86,7 +86,7 @@ def remove_state(work: Path) -> None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state as named tensors (AdamW: moments and step of each parameter)."""
+    """The optimizer's state as named tensors (of AdamW: step and moments of each parameter)."""
     state = optimizer.state_dict()["state"]
     return {f"{i}.{name}": tensor for i, part in state.items() for name, tensor in part.items()}
 

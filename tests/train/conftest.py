@@ -12,6 +12,7 @@ from asr_kd.config import config_dict
 from asr_kd.io.ark import ArkWriter
 from asr_kd.io.table import write_table
 from asr_kd.labels.label_set import LabelSet
+from asr_kd.labels.priors import write_priors
 from asr_kd.models.config import TdnnConfig, TdnnLayerConfig
 from asr_kd.train.config import TrainConfig
 from asr_kd.train.stage import TrainInputs
@@ -74,7 +75,8 @@ def write_ali(folder: Path, ali: dict[str, np.ndarray]) -> None:
             writer.write(utt, pdf_ids.astype(np.int32))
     write_table(folder / "ali.scp", writer.scp)
     LABELS.save(folder / "labels.json")
-    (folder / "priors.json").write_text(json.dumps([float(np.log(1 / NUM_LABELS))] * NUM_LABELS))
+    counts = np.bincount(np.concatenate(list(ali.values())), minlength=NUM_LABELS)
+    write_priors(folder, counts.tolist(), LABELS)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from asr_kd.errors import AsrKdError, InputError
 from asr_kd.io.ark import Archive, ArkWriter
 from asr_kd.io.table import read_table, write_table
 from asr_kd.labels.label_set import LabelSet
+from asr_kd.labels.priors import write_priors
 from asr_kd.models.checkpoint import Checkpoint
 from asr_kd.models.config import TdnnConfig
 from asr_kd.train import loop
@@ -34,6 +35,12 @@ def rewrite(scp: Path, changes: Mapping[str, np.ndarray]) -> None:
         for utt in archive:
             writer.write(utt, changes.get(utt, archive[utt]))
     write_table(scp, writer.scp)
+
+
+def relabel(ali: Path) -> None:
+    others = LabelSet("hmm-states", tuple("abcdef"))
+    others.save(ali / "labels.json")
+    write_priors(ali, [1] * 6, others)
 
 
 def test_all_alignments_of_another_length(corpus: Any) -> None:
@@ -77,7 +84,7 @@ def test_nothing_aligned(corpus: Any) -> None:
 
 
 def test_dev_alignment_of_another_label_set(corpus: Any) -> None:
-    LabelSet("hmm-states", tuple("abcdef")).save(corpus.inputs.dev_ali / "labels.json")
+    relabel(corpus.inputs.dev_ali)
     fault = refused(corpus)[0]
     assert "label sets differ" in fault
     assert str(corpus.inputs.dev_ali) in fault
@@ -126,7 +133,7 @@ def test_init_of_another_architecture_or_label_set(corpus: Any) -> None:
     faults = refused(corpus, corpus.config(model=TdnnConfig()), init=teacher)
     assert any("layers.0.affine.weight is (16, 12), here (160, 20)" in f for f in faults)
     for ali in (corpus.inputs.ali, corpus.inputs.dev_ali):
-        LabelSet("hmm-states", tuple("abcdef")).save(ali / "labels.json")
+        relabel(ali)
     assert "label sets differ" in refused(corpus, init=teacher)[0]
 
 

@@ -35,7 +35,9 @@ EVERYTHING = AugmentConfig(
 
 def busy_config(corpus, **values: object) -> TrainConfig:
     """Everything that draws random numbers or keeps state."""
-    return corpus.config(augment=EVERYTHING, ema_decay=0.9, save_every=2, **values)
+    return corpus.config(
+        augment=EVERYTHING, ema_decay=0.9, save_every=2, muon_learning_rate=0.01, **values
+    )
 
 
 def assert_same_bits(one: Path, other: Path) -> None:
