@@ -122,16 +122,21 @@ class _Terms(NamedTuple):
         return self.temperature != 1.0 or self.targets is None
 
 
+class _Kept(NamedTuple):
+    """Sparse targets of R rows."""
+
+    places: Tensor  # of the kept labels in the flattened (R,V)
+    row_of: Tensor  # the row of each entry
+    probs: Tensor
+    left: Tensor  # (R,1)
+
+
 class _Chunk(NamedTuple):
-    """The targets of a few rows of V labels."""
+    """What R rows of logits are held against; dense targets are (R,V)."""
 
     rows: slice
     pdf_ids: Tensor | None
-    dense: Tensor | None
-    entries: Tensor | None  # places of the kept labels in the chunk's flattened (rows, V)
-    row_of: Tensor | None  # the row of each entry
-    probs: Tensor | None
-    left: Tensor | None
+    targets: _Kept | Tensor | None
 
 
 class _ChunkedLoss(torch.autograd.Function):
@@ -144,15 +149,17 @@ class _ChunkedLoss(torch.autograd.Function):
         shape = (len(logits), 1)
         # log Σ exp over all labels at T, over those not kept at T, over all at T = 1
         lse, rest, hard_lse = (torch.empty(shape, dtype=dtype, device=logits.device) for _ in "123")
+        scratch = _Scratch(logits, dtype)
+        inverse_temperature = lse.new_tensor([1 / terms.temperature])
         for chunk in _chunks(logits, terms, dtype):
             part = chunk.rows
-            if terms.targets is not None:
-                z = logits[part].to(dtype, copy=True).div_(terms.temperature)
-                soft, lse[part], rest[part] = _soft_forward(z, chunk)
+            if chunk.targets is not None:
+                z = torch.mul(logits[part], inverse_temperature, out=scratch(part))
+                soft, lse[part], rest[part] = _soft_forward(z, chunk.targets)
                 total += terms.soft_weight * soft
             if chunk.pdf_ids is not None and terms.hard_weight:
                 if terms.is_tempered:
-                    hard_lse[part] = logits[part].to(dtype).logsumexp(1, keepdim=True)
+                    hard_lse[part] = _lse_(scratch(part).copy_(logits[part]))
                 else:
                     hard_lse[part] = lse[part]
                 picked = logits[part].gather(1, chunk.pdf_ids[:, None])
@@ -167,25 +174,27 @@ class _ChunkedLoss(torch.autograd.Function):
         logits, lse, rest, hard_lse = ctx.saved_tensors
         terms: _Terms = ctx.terms
         gradient = torch.empty_like(logits)
+        scratch, second = _Scratch(logits, lse.dtype), _Scratch(logits, lse.dtype)
+        inverse_temperature = lse.new_tensor([1 / terms.temperature])
+        in_place = gradient.dtype == lse.dtype
+        slope = grad_total * (terms.soft_weight / terms.temperature)
+        weight = grad_total * (terms.hard_weight if terms.pdf_ids is not None else 0.0)
         for chunk in _chunks(logits, terms, lse.dtype):
             part = chunk.rows
-            slope = terms.soft_weight / terms.temperature
-            weight = terms.hard_weight if chunk.pdf_ids is not None else 0.0
-            z = logits[part].to(lse.dtype, copy=True)
-            if terms.targets is not None:
-                z.div_(terms.temperature)
-                merged = 0.0 if terms.is_tempered else weight
-                _soft_backward(z, chunk, lse[part], rest[part], slope, merged)
-                if weight and terms.is_tempered:
-                    hard = (logits[part] - hard_lse[part]).exp_()
-                    z.add_(hard, alpha=weight)
+            z = gradient[part] if in_place else scratch(part)
+            if chunk.targets is None:
+                torch.sub(logits[part], hard_lse[part], out=z).exp_().mul_(weight)
             else:
-                z.sub_(hard_lse[part]).exp_().mul_(weight)
-            if weight and chunk.pdf_ids is not None:
-                minus = z.new_full((1, 1), -weight).expand(len(z), 1)
-                z.scatter_add_(1, chunk.pdf_ids[:, None], minus)
-            torch.mul(z, grad_total, out=z)
-            gradient[part] = z
+                torch.mul(logits[part], inverse_temperature, out=z)
+                merged = torch.zeros_like(weight) if terms.is_tempered else weight
+                _soft_backward(z, chunk.targets, lse[part], rest[part], slope, merged)
+                if terms.is_tempered and chunk.pdf_ids is not None and terms.hard_weight:
+                    hard = torch.sub(logits[part], hard_lse[part], out=second(part)).exp_()
+                    z.addcmul_(hard, weight)
+            if chunk.pdf_ids is not None:
+                z.scatter_add_(1, chunk.pdf_ids[:, None], (-weight).expand(len(z), 1))
+            if not in_place:
+                gradient[part] = z
         return gradient, None
 
 
@@ -198,39 +207,78 @@ def _chunks(logits: Tensor, terms: _Terms, dtype: torch.dtype) -> Iterator[_Chun
     for k, start in enumerate(starts):
         part = slice(start, min(start + rows, count))
         pdf_ids = None if terms.pdf_ids is None else terms.pdf_ids[part].long()
-        dense = entries = row_of = probs = left = None
+        targets: _Kept | Tensor | None = None
         if sparse is not None:
             kept = slice(bounds[k], bounds[k + 1])
             counts = sparse.indptr[part.start : part.stop + 1].diff()
             numbers = torch.arange(len(counts), device=logits.device)
             row_of = numbers.repeat_interleave(counts, output_size=kept.stop - kept.start)
-            entries = row_of * num_labels + sparse.labels[kept]
-            probs = sparse.probs[kept].to(dtype)
-            left = sparse.left[part, None].to(dtype)
+            places = row_of * num_labels + sparse.labels[kept]
+            probs, left = sparse.probs[kept].to(dtype), sparse.left[part, None].to(dtype)
+            targets = _Kept(places, row_of, probs, left)
         elif isinstance(terms.targets, Tensor):
-            dense = terms.targets[part].to(dtype)
-        yield _Chunk(part, pdf_ids, dense, entries, row_of, probs, left)
+            targets = terms.targets[part].to(dtype)
+        yield _Chunk(part, pdf_ids, targets)
 
 
-def _soft_forward(z: Tensor, chunk: _Chunk) -> tuple[Tensor, Tensor, Tensor]:
+class _Scratch:
+    """One chunk of memory, taken when first needed and used for every chunk."""
+
+    def __init__(self, logits: Tensor, dtype: torch.dtype) -> None:
+        self._like, self._dtype = logits, dtype
+        self._memory: Tensor | None = None
+
+    def __call__(self, rows: slice) -> Tensor:
+        """Room for the logits of `rows`."""
+        count = rows.stop - rows.start
+        if self._memory is None:  # the first chunk is the largest
+            self._memory = self._like.new_empty((count, self._like.shape[1]), dtype=self._dtype)
+        return self._memory[:count]
+
+
+def _lse_(z: Tensor) -> Tensor:
+    """Logsumexp over the columns, (R,V) -> (R,1); overwrites `z`. -inf if all of a row is."""
+    top = z.amax(1, keepdim=True).clamp_min_(torch.finfo(z.dtype).min)
+    return z.sub_(top).exp_().sum(1, keepdim=True).log_().add_(top)
+
+
+def _soft_forward(z: Tensor, targets: _Kept | Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Tempered logits (R,V), overwritten -> cross-entropy, lse (R,1), lse of labels not kept."""
-    if chunk.dense is not None:
-        lse = z.logsumexp(1, keepdim=True)
-        soft = (chunk.dense.sum(1, keepdim=True) * lse).sum() - torch.vdot(
-            chunk.dense.flatten(), z.flatten()
-        )
-        return soft, lse, lse
-    assert chunk.entries is not None and chunk.row_of is not None
-    assert chunk.probs is not None and chunk.left is not None
+    if isinstance(targets, Tensor):
+        crossed = torch.dot(targets.flatten(), z.flatten())
+        lse = _lse_(z)
+        return torch.dot(targets.sum(1), lse[:, 0]) - crossed, lse, lse
+    places, row_of, probs, left = targets
     flat = z.view(-1)
-    kept = flat[chunk.entries]
-    flat[chunk.entries] = -torch.inf
-    top = z.amax(1, keepdim=True).clamp_min_(torch.finfo(z.dtype).min)  # -inf if all are kept
-    rest = z.sub_(top).exp_().sum(1, keepdim=True).log_().add_(top)
-    lse = torch.logaddexp(rest, _segment_lse(kept, chunk.row_of, len(z)))
-    soft = -torch.dot(chunk.probs, kept - lse[chunk.row_of, 0])
-    bucket = torch.where(chunk.left > 0, chunk.left * (rest - lse), 0.0)
-    return soft - bucket.sum(), lse, rest
+    kept = flat[places]
+    flat[places] = -torch.inf
+    rest = _lse_(z)
+    lse = torch.logaddexp(rest, _segment_lse(kept, row_of, len(z)))
+    soft = -torch.dot(probs, kept - lse[row_of, 0])
+    return soft - torch.where(left > 0, left * (rest - lse), 0.0).sum(), lse, rest
+
+
+def _soft_backward(
+    z: Tensor, targets: _Kept | Tensor, lse: Tensor, rest: Tensor, slope: Tensor, hard: Tensor
+) -> None:
+    """Turns tempered logits (R,V) into `slope·(mass·p − q) + hard·p`, in place.
+
+    Among the labels not kept the bucket's gradient is shared as their probabilities are.
+    """
+    if isinstance(targets, Tensor):
+        mass = slope * targets.sum(1, keepdim=True) + hard
+        z.sub_(lse).exp_().mul_(mass).addcmul_(targets, -slope)
+        return
+    places, row_of, probs, left = targets
+    flat = z.view(-1)
+    kept = (flat[places] - lse[row_of, 0]).exp_()
+    mass = left.clone()
+    mass[:, 0].index_add_(0, row_of, probs)
+    mass.mul_(slope).add_(hard)
+    flat[places] = -torch.inf
+    z.sub_(rest.clamp_min(torch.finfo(z.dtype).min)).exp_()
+    z.mul_((rest - lse).exp_().mul_(mass).sub_(slope * left))
+    flat[places] = kept * mass[row_of, 0] - slope * probs
 
 
 def _segment_lse(values: Tensor, row_of: Tensor, num_rows: int) -> Tensor:
@@ -238,27 +286,3 @@ def _segment_lse(values: Tensor, row_of: Tensor, num_rows: int) -> Tensor:
     top = values.new_full((num_rows,), -torch.inf).scatter_reduce(0, row_of, values, "amax")
     scaled = (values - top[row_of]).exp()
     return (top + values.new_zeros(num_rows).index_add(0, row_of, scaled).log())[:, None]
-
-
-def _soft_backward(
-    z: Tensor, chunk: _Chunk, lse: Tensor, rest: Tensor, slope: float, hard: float
-) -> None:
-    """Turns tempered logits (R,V) into `slope·(mass·p − q) + hard·p`, in place.
-
-    Among the labels not kept the bucket's gradient is shared as their probabilities are.
-    """
-    if chunk.dense is not None:
-        mass = slope * chunk.dense.sum(1, keepdim=True) + hard
-        z.sub_(lse).exp_().mul_(mass).sub_(chunk.dense, alpha=slope)
-        return
-    assert chunk.entries is not None and chunk.row_of is not None
-    assert chunk.probs is not None and chunk.left is not None
-    flat = z.view(-1)
-    kept = (flat[chunk.entries] - lse[chunk.row_of, 0]).exp_()
-    mass = chunk.left.clone()
-    mass[:, 0].index_add_(0, chunk.row_of, chunk.probs)
-    mass.mul_(slope).add_(hard)
-    flat[chunk.entries] = -torch.inf
-    z.sub_(rest.clamp_min(torch.finfo(z.dtype).min)).exp_()
-    z.mul_((rest - lse).exp_().mul_(mass).sub_(chunk.left, alpha=slope))
-    flat[chunk.entries] = kept * mass[chunk.row_of, 0] - slope * chunk.probs

@@ -1,0 +1,155 @@
+"""The scores that a search needs, from one network, an ensemble, or a GMM: all look alike."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from asr_kd.config import config_dict
+from asr_kd.data.directory import DataDir
+from asr_kd.ensemble.average import Mean, average, mean_weights
+from asr_kd.ensemble.teachers import NetworkTeacher, open_teachers, require_same_frames
+from asr_kd.errors import InputError
+from asr_kd.features.reader import FeatureReader
+from asr_kd.features.spec import read_spec
+from asr_kd.labels import gmm
+from asr_kd.labels.label_set import LabelSet
+
+
+class Scorer(ABC):
+    """Log-likelihoods of a data directory's frames, up to a term of the frame.
+
+    A scorer does not travel between processes; the arguments of `open` do.
+
+    Attributes:
+        label_set: the V labels.
+        log_prior: (V,) natural log; None for a GMM, whose scores are likelihoods already.
+        num_params: of all models together.
+    """
+
+    label_set: LabelSet
+    log_prior: NDArray[np.float32] | None
+    num_params: int
+
+    @abstractmethod
+    def loglikes(self, utt_id: str) -> NDArray[np.float32]:
+        """`log_post − prior_scale·log_prior`, or a GMM's own log-likelihoods: (T,V)."""
+
+    @abstractmethod
+    def log_post(self, utt_id: str) -> NDArray[np.float32]:
+        """Log-posteriors (T,V) of an utterance.
+
+        Raises:
+            InputError: from a GMM, which has none.
+        """
+
+    @staticmethod
+    def open(
+        models: Sequence[str],
+        data: Path,
+        prior_scale: float = 1.0,
+        mean: Mean = "arithmetic",
+        weights: Sequence[float] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> "Scorer":
+        """Opens models by their names on the command line.
+
+        Args:
+            models: one GMM folder, or one or more trained networks as `MODEL_DIR` or
+                `MODEL_DIR=FEATURE_DIR`.
+            data: the feature directory of models that name none.
+            prior_scale: of `loglikes`; without effect on a GMM.
+            mean: how the networks' posteriors are averaged.
+            weights: of the networks; default equal.
+            device: where networks run.
+
+        Raises:
+            InputError: with all faults of all models, different label sets among them.
+        """
+        gmms = [spec for spec in models if (_split(spec, data)[0] / gmm.DESCRIPTION).is_file()]
+        if gmms and len(models) > 1:
+            raise InputError(f"{gmms[0]}: a GMM has no posteriors to average; score it alone")
+        if gmms:
+            return GmmScorer(*_split(gmms[0], data))
+        teachers = open_teachers(models, data, device)
+        networks = [teacher for teacher in teachers if isinstance(teacher, NetworkTeacher)]
+        if len(networks) < len(teachers):
+            raise InputError("archives of posteriors come without the priors that scores need")
+        return NetworkScorer(networks, prior_scale, mean, weights)
+
+
+class NetworkScorer(Scorer):
+    """Networks averaged at T = 1; their label priors are averaged with the same weights.
+
+    Raises:
+        InputError: for weights that do not fit.
+    """
+
+    log_prior: NDArray[np.float32]
+
+    def __init__(
+        self,
+        networks: Sequence[NetworkTeacher],
+        prior_scale: float,
+        mean: Mean,
+        weights: Sequence[float] | None,
+    ) -> None:
+        self._networks = networks
+        self._prior_scale = np.float32(prior_scale)
+        self._mean: Mean = mean
+        self._weights = mean_weights(weights, len(networks))
+        self.label_set = networks[0].label_set
+        self.num_params = sum(n.checkpoint.model.num_params for n in networks)
+        priors = [np.exp(n.checkpoint.log_prior) for n in networks]
+        self.log_prior = np.log(np.average(priors, axis=0, weights=self._weights), dtype=np.float32)
+
+    def log_post(self, utt_id: str) -> NDArray[np.float32]:
+        """See `Scorer`; InputError if models disagree on the number of frames."""
+        each = [network.log_posts([utt_id])[0] for network in self._networks]
+        require_same_frames(
+            utt_id, {n.name: len(x) for n, x in zip(self._networks, each, strict=True)}
+        )
+        return average(each, self._weights, self._mean).cpu().numpy()
+
+    def loglikes(self, utt_id: str) -> NDArray[np.float32]:
+        """See `Scorer`."""
+        return self.log_post(utt_id) - self._prior_scale * self.log_prior
+
+
+class GmmScorer(Scorer):
+    """A GMM and the features it reads.
+
+    Raises:
+        InputError: if either cannot be read, or the features are of another kind.
+    """
+
+    log_prior = None
+
+    def __init__(self, model_dir: Path, data_dir: Path) -> None:
+        self._gmm = gmm.GmmModel.load(model_dir)
+        self._name = str(model_dir)
+        spec = config_dict(read_spec(data_dir))
+        if spec != self._gmm.features:
+            raise InputError(
+                f"{model_dir}: trained on features {self._gmm.features}, {data_dir} has {spec}"
+            )
+        data = DataDir.read(data_dir, require=("utt2spk", "feats"))
+        self._reader = FeatureReader(data, self._gmm.cmvn)
+        self.label_set = self._gmm.label_set
+        self.num_params = self._gmm.num_params
+
+    def loglikes(self, utt_id: str) -> NDArray[np.float32]:
+        """See `Scorer`."""
+        return self._gmm.log_likes(self._reader[utt_id])
+
+    def log_post(self, utt_id: str) -> NDArray[np.float32]:
+        """Raises InputError."""
+        raise InputError(f"{self._name}: a GMM gives likelihoods, it has no posteriors")
+
+
+def _split(spec: str, data: Path) -> tuple[Path, Path]:
+    model, _, own = spec.partition("=")
+    return Path(model), Path(own) if own else data

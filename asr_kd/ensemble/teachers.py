@@ -1,0 +1,217 @@
+"""Where posteriors come from: a trained network, or an archive that any other tool wrote."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from asr_kd.artefact import hash_file, hash_json
+from asr_kd.data.directory import DataDir
+from asr_kd.errors import InputError
+from asr_kd.features.reader import FeatureReader
+from asr_kd.features.spec import read_spec
+from asr_kd.io.ark import Archive
+from asr_kd.io.table import read_table
+from asr_kd.labels.label_set import LabelSet
+from asr_kd.models.checkpoint import Checkpoint
+
+_ARCHIVE = "ark:"
+_SUM_TOLERANCE = 0.01  # Kaldi's 8-bit archives are this inexact
+
+
+class Teacher(Protocol):
+    """Anything with frame-level posteriors over a label set.
+
+    Attributes:
+        name: how messages call it.
+        digest: changes when its posteriors may change.
+        label_set: the V labels.
+        utt_ids: the utterances that it has posteriors for.
+        num_frames: utterance id → frames, as far as they are known beforehand.
+    """
+
+    name: str
+    digest: str
+    label_set: LabelSet
+    utt_ids: Collection[str]
+    num_frames: Mapping[str, int]
+
+    def log_posts(self, utt_ids: Sequence[str]) -> list[Tensor]:
+        """Log-posteriors (T,V) of each utterance, at T = 1.
+
+        Raises:
+            InputError: naming utterance and source where they cannot be had or are not finite.
+        """
+        ...
+
+
+class NetworkTeacher:
+    """A trained network and the feature directory that it reads.
+
+    Args:
+        model_dir: folder of the checkpoint.
+        data_dir: its features; they must be of the kind that it was trained on.
+        device: where it runs.
+
+    Raises:
+        InputError: if either cannot be read, or the features are of another kind.
+    """
+
+    def __init__(self, model_dir: Path, data_dir: Path, device: torch.device | str = "cpu") -> None:
+        self.checkpoint = Checkpoint.load(model_dir, device)
+        self.name = str(model_dir)
+        self.digest = self.checkpoint.digest
+        self.label_set = self.checkpoint.label_set
+        spec = read_spec(data_dir)
+        if spec != self.checkpoint.spec:
+            raise InputError(
+                f"{model_dir}: trained on features {self.checkpoint.spec}, but {data_dir} has "
+                f"{spec}; give the model its own features as {model_dir}=FEATURE_DIR"
+            )
+        data = DataDir.read(data_dir, require=("utt2spk", "feats"))
+        self.utt_ids: Collection[str] = data.feats.keys()
+        self.num_frames = data.num_frames
+        self._reader = FeatureReader(data, self.checkpoint.cmvn)
+        self._source = data_dir
+        self._device = device
+
+    def log_posts(self, utt_ids: Sequence[str]) -> list[Tensor]:
+        """Log-posteriors (T,V) of each utterance, on the device; one padded batch."""
+        feats = [torch.from_numpy(np.asarray(self._reader[utt])) for utt in utt_ids]
+        lengths = torch.tensor([len(x) for x in feats])
+        padded = pad_sequence(feats, batch_first=True)
+        log_post, lengths = self.on_batch(padded.to(self._device), lengths.to(self._device))
+        rows = [x[:n] for x, n in zip(log_post, lengths.tolist(), strict=True)]
+        for utt, row in zip(utt_ids, rows, strict=True):
+            if not bool(torch.isfinite(row).all()):
+                raise InputError(f"{self.name}: {utt}: posteriors from {self._source} are NaN")
+        return rows
+
+    @torch.no_grad()
+    def on_batch(self, feats: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B,T,F), lengths (B,) -> log-posteriors (B,T',V), lengths (B,)."""
+        logits, lengths = self.checkpoint.model(feats, lengths)
+        return torch.log_softmax(logits, dim=-1), lengths
+
+
+class ArchiveTeacher:
+    """Log-posteriors in Kaldi archives, keyed by utterance, from whatever made them.
+
+    Args:
+        scp: the archives' table.
+        labels: JSON of the label set; column i of each matrix is label i.
+
+    Raises:
+        InputError: for faults of either file, or a missing archive.
+    """
+
+    def __init__(self, scp: Path, labels: Path) -> None:
+        self.name = f"{_ARCHIVE}{scp}"
+        self.label_set = LabelSet.load(labels)
+        self._archive = Archive.read(scp)
+        self.utt_ids: Collection[str] = self._archive.keys()
+        self.num_frames: Mapping[str, int] = {}
+        self.digest = hash_json([hash_file(scp), self.label_set.digest, *_hash_archives(scp)])
+
+    def log_posts(self, utt_ids: Sequence[str]) -> list[Tensor]:
+        """Log-posteriors (T,V) of each utterance, scaled to add up to exactly 1.
+
+        Raises:
+            InputError: naming the utterance, for another number of labels, NaN, or rows that are
+                not log-posteriors.
+        """
+        return [self._log_post(utt) for utt in utt_ids]
+
+    def _log_post(self, utt: str) -> Tensor:
+        if utt not in self._archive:
+            raise InputError(f"{self.name}: no log-posteriors of {utt}")
+        matrix = torch.from_numpy(np.array(self._archive[utt], dtype=np.float32))
+        if matrix.ndim != 2 or matrix.shape[1] != len(self.label_set):
+            raise InputError(
+                f"{self.name}: {utt}: shape {tuple(matrix.shape)}, expected "
+                f"(frames, {len(self.label_set)} labels)"
+            )
+        totals = matrix.double().exp().sum(1)
+        wrong = torch.nonzero(~((totals - 1).abs() <= _SUM_TOLERANCE)).flatten()  # NaN is wrong too
+        if len(wrong):
+            frame = int(wrong[0])
+            raise InputError(
+                f"{self.name}: {utt}: frame {frame}: exp of the row adds up to "
+                f"{float(totals[frame]):.4g}, expected 1: natural-log posteriors, neither "
+                f"probabilities nor divided by priors ({len(wrong)} of {len(matrix)} frames)"
+            )
+        return torch.log_softmax(matrix, dim=-1)
+
+
+def open_teacher(spec: str, data: Path, device: torch.device | str = "cpu") -> Teacher:
+    """Opens a teacher by its name on the command line.
+
+    Args:
+        spec: `MODEL_DIR`, `MODEL_DIR=FEATURE_DIR` where it reads features of its own, or
+            `ark:POSTERIORS.scp=labels.json`.
+        data: the feature directory where the name gives none.
+        device: where a network runs.
+
+    Raises:
+        InputError: from opening it.
+    """
+    name, _, own = spec.removeprefix(_ARCHIVE).partition("=")
+    if not spec.startswith(_ARCHIVE):
+        return NetworkTeacher(Path(name), Path(own) if own else data, device)
+    if not own:
+        raise InputError(f"{spec}: expected ark:POSTERIORS.scp=labels.json")
+    return ArchiveTeacher(Path(name), Path(own))
+
+
+def open_teachers(
+    specs: Sequence[str], data: Path, device: torch.device | str = "cpu"
+) -> list[Teacher]:
+    """Opens several teachers over one label set.
+
+    Raises:
+        InputError: with the faults of all of them, different label sets among them.
+    """
+    teachers: list[Teacher] = []
+    faults: list[str] = [] if specs else ["no teacher given"]
+    for spec in specs:
+        try:
+            teachers.append(open_teacher(spec, data, device))
+        except InputError as error:
+            faults += error.faults
+    for other in teachers[1:]:
+        try:
+            teachers[0].label_set.require_same(other.label_set, teachers[0].name, other.name)
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(faults)
+    return teachers
+
+
+def require_same_frames(utt_id: str, num_frames: Mapping[str, int]) -> None:
+    """Refuses posteriors of different lengths for one utterance.
+
+    Args:
+        utt_id: the utterance.
+        num_frames: source → its number of frames.
+
+    Raises:
+        InputError: naming the utterance, each source and its number of frames.
+    """
+    if len(set(num_frames.values())) > 1:
+        counts = ", ".join(f"{name} has {n}" for name, n in num_frames.items())
+        raise InputError(f"{utt_id}: numbers of frames differ: {counts}")
+
+
+def _hash_archives(scp: Path) -> list[str]:
+    names = {re.sub(r":\d+$", "", rxfile) for rxfile in read_table(scp).values()}
+    paths = [Path(name) if Path(name).exists() else scp.parent / name for name in sorted(names)]
+    missing = [f"{scp}: no such archive {path}" for path in paths if not path.is_file()]
+    if missing:
+        raise InputError(missing)
+    return [hash_file(path) for path in paths]
