@@ -7,7 +7,7 @@ whatever process it is and after whatever interruption.
 import numpy as np
 from numpy.typing import NDArray
 
-from asr_kd.train.config import AugmentConfig, MaskConfig, SpeedConfig
+from asr_kd.train.config import AugmentConfig, MaskConfig, SpeedConfig, WarpConfig
 
 Feats = NDArray[np.float32]
 Rng = np.random.Generator
@@ -26,9 +26,10 @@ class Augment:
         self.config = config
         self.mean = mean
         self.std = std
+        self._warp = FrequencyWarp(config.warp, len(mean)) if config.warp.prob else None
 
     def perturb(self, feats: Feats, rng: Rng) -> tuple[Feats, NDArray[np.int64]]:
-        """Speed, channel and noise.
+        """Speed, frequency warp, channel and noise.
 
         Returns:
             Features (T',F), and for each of their frames the nearest original one (T',).
@@ -36,6 +37,8 @@ class Augment:
         source = np.arange(len(feats))
         if rng.random() < self.config.speed.prob:
             feats, source = change_speed(feats, self.config.speed, rng)
+        if self._warp is not None and rng.random() < self.config.warp.prob:
+            feats = self.mean + (feats - self.mean) @ self._warp.draw(rng).T
         channel = self.config.channel
         if rng.random() < channel.prob:
             gain = np.exp(channel.gain * rng.standard_normal(feats.shape[1]))
@@ -68,6 +71,50 @@ def change_speed(feats: Feats, config: SpeedConfig, rng: Rng) -> tuple[Feats, ND
     share = (at - before).astype(np.float32)[:, None]
     changed = feats[before] * (1 - share) + feats[after] * share
     return changed, np.floor(at + 0.5).astype(np.int64)
+
+
+class FrequencyWarp:
+    """Linear maps (F,F) of a frame that stretch its frequency axis, as another speaker would.
+
+    Cepstra go to the log-mel spectrum and back by the DCT and its pseudo-inverse, so that a map of
+    13 cepstra only knows what 13 cepstra tell.
+    """
+
+    def __init__(self, config: WarpConfig, dims: int) -> None:
+        self.config = config
+        cepstral = config.domain == "cepstrum"
+        channels = np.arange(config.num_mel if cepstral else dims)
+        ends = _mel(np.array([config.low_freq, config.high_freq]))
+        self._mels = np.linspace(*ends, len(channels) + 2)[1:-1]
+        self._to_feats = self._to_mel = np.eye(len(channels))
+        if cepstral:
+            angles = np.pi * np.arange(dims)[:, None] * (channels + 0.5) / len(channels)
+            self._to_feats = np.cos(angles)
+            self._to_mel = np.linalg.pinv(self._to_feats)
+
+    def draw(self, rng: Rng) -> NDArray[np.float64]:
+        """The map of a factor drawn from the configured range."""
+        return self.matrix(rng.uniform(self.config.low, self.config.high))
+
+    def matrix(self, factor: float) -> NDArray[np.float64]:
+        """The map after which channel f holds what was at factor·f Hz."""
+        last = len(self._mels) - 1
+        wanted = _mel(_hertz(self._mels) * factor)
+        at = np.interp(wanted, self._mels, np.arange(last + 1))
+        before = np.minimum(at.astype(int), last - 1)
+        rows = np.arange(last + 1)
+        warp = np.zeros((last + 1, last + 1))
+        warp[rows, before] = 1 - (at - before)
+        warp[rows, before + 1] = at - before
+        return self._to_feats @ warp @ self._to_mel
+
+
+def _mel(hertz: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 1127.0 * np.log1p(hertz / 700.0)
+
+
+def _hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 700.0 * np.expm1(mel / 1127.0)
 
 
 def mask(feats: Feats, mean: Feats, config: MaskConfig, rng: Rng) -> Feats:

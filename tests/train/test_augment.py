@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from asr_kd.train.augment import Augment, change_speed, mask, tile
+from asr_kd.train.augment import Augment, FrequencyWarp, change_speed, mask, tile
 from asr_kd.train.config import (
     AugmentConfig,
     ChannelConfig,
@@ -9,6 +9,7 @@ from asr_kd.train.config import (
     MixConfig,
     NoiseConfig,
     SpeedConfig,
+    WarpConfig,
 )
 
 MEAN = np.array([50.0, -3.0, 0.5], dtype=np.float32)
@@ -110,3 +111,28 @@ def test_tile() -> None:
 def test_speed_range_must_be_ordered() -> None:
     with pytest.raises(ValueError, match="exceeds"):
         SpeedConfig(low=1.2, high=1.0)
+
+
+@pytest.mark.parametrize(("domain", "dims"), [("mel", 40), ("cepstrum", 13)])
+def test_a_warp_moves_a_formant(domain: str, dims: int) -> None:
+    warp = FrequencyWarp(WarpConfig(domain=domain), dims)  # type: ignore[arg-type]
+    np.testing.assert_allclose(warp.matrix(1.0), np.eye(dims), atol=1e-9)
+    hertz = 700 * np.expm1(warp._mels / 1127)
+    formant = np.exp(-(((hertz - 1500) / 400) ** 2))
+    moved = warp._to_mel @ warp.matrix(1.2) @ warp._to_feats @ formant
+    peak, new_peak = hertz[formant.argmax()], hertz[moved.argmax()]
+    assert new_peak == pytest.approx(peak / 1.2, rel=0.08)
+    # A flat spectrum stays flat.
+    flat = warp._to_feats @ np.ones(len(hertz))
+    np.testing.assert_allclose(warp.matrix(0.9) @ flat, flat, atol=1e-9)
+
+
+def test_warping_is_around_the_mean() -> None:
+    config = WarpConfig(prob=1.0, low=1.1, high=1.1)
+    mean = np.random.default_rng(0).standard_normal(13).astype(np.float32)
+    augmented = Augment(AugmentConfig(warp=config), mean, np.ones(13, np.float32))
+    x = np.tile(mean, (5, 1))
+    x[2, 1] += 1
+    warped, _ = augmented.perturb(x, np.random.default_rng(0))
+    np.testing.assert_allclose(warped[[0, 1, 3, 4]], x[[0, 1, 3, 4]], atol=1e-5)
+    assert np.abs(warped[2] - x[2]).max() > 0.01
