@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -31,7 +31,7 @@ def decode_verb(
         Path | None, typer.Option("--ali", help="Alignment of the data, for frame accuracy.")
     ] = None,
     mean: Annotated[
-        str, typer.Option("--mean", help="Of several models: arithmetic or geometric.")
+        Literal["arithmetic", "geometric"], typer.Option("--mean", help="Of several models.")
     ] = "arithmetic",
     config: ConfigFile = None,
     nj: Jobs = 1,

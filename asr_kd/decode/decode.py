@@ -8,7 +8,7 @@ is named in `partial.txt` and counted in every table.
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,17 +20,15 @@ from asr_kd.artefact import Artefact, hash_input, read_manifest
 from asr_kd.config import config_dict
 from asr_kd.data.directory import DataDir
 from asr_kd.decode.config import DecodeConfig, Scales
-from asr_kd.decode.system import FrameScores, Setup, Timer, open_system
+from asr_kd.decode.results import frame_figures, write_results
+from asr_kd.decode.system import Setup, Timer, open_system
 from asr_kd.decode.tune import best, grid_report, search_points, tune, warn_at_edge
+from asr_kd.ensemble.average import Mean
 from asr_kd.errors import InputError
-from asr_kd.features.reader import read_spec
 from asr_kd.io.ark import Archive
 from asr_kd.io.atomic import write_text
-from asr_kd.io.table import write_table
 from asr_kd.labels.label_set import LabelSet
-from asr_kd.score.result import score, write_score
-from asr_kd.score.text import write_text as write_kaldi_text
-from asr_kd.shards import run_shards, split
+from asr_kd.shards import rank_and_world, run_shards, split
 
 _logger = logging.getLogger("asr_kd.decode")
 
@@ -45,7 +43,7 @@ def decode(
     tune_on: Path | None = None,
     scales_from: Path | None = None,
     ali: Path | None = None,
-    mean: str = "arithmetic",
+    mean: Mean = "arithmetic",
     nj: int = 1,
 ) -> None:
     """Decodes a feature directory.
@@ -65,55 +63,76 @@ def decode(
     Raises:
         InputError: for faults of the inputs, all together, before any decoding.
     """
-    chosen = [x for x in (tune_on, scales_from, config.scales) if x is not None]
-    if len(chosen) > 1:
-        raise InputError("give one of --tune-on, --scales-from and scales.…=… , not several")
+    _refuse_contradictions(models, data, config, tune_on, scales_from)
     inputs: dict[str, Path | str] = {"data": data, "graph": graph}
     optional = {"tune_on": tune_on, "scales_from": scales_from, "ali": ali}
     inputs |= {name: path for name, path in optional.items() if path is not None}
-    for i, model in enumerate(models):
-        # MODEL=DATA: both sides are inputs.
-        hashes = [hash_input(Path(part)) for part in model.split("=")]
-        inputs[f"model{i}"] = "=".join(hashes)
+    inputs |= {
+        f"model{i}": "=".join(hash_input(Path(part)) for part in model.split("="))
+        for i, model in enumerate(models)
+    }
     artefact = Artefact(out, "decode", {**config_dict(config), "mean": mean}, inputs)
     if artefact.is_done():
         return
     setup = Setup(tuple(models), data, graph, mean, config.beam, config.max_active)
     test, dev = _checked(setup, tune_on, ali)
     fixed = config.scales or Scales()
+    report: dict[str, Any] = {"source": "given" if config.scales else "defaults"}
     if scales_from is not None:
-        fixed = _read_scales(scales_from)
+        fixed, report = _read_scales(scales_from), {"source": f"taken from {scales_from}"}
     work = artefact.begin()
-
-    tried: dict[Scales, tuple[int, int]] = {}
-    if dev is not None:
-        dev_text = {utt_id: words.split() for utt_id, words in dev.text.items()}
-        dev_setup = replace(setup, data=dev.path)
-        shards = split(dev.utt_ids, config.shard_size)
-        search = partial(partial, search_points, dev_setup, dev_text)
-        found = tune(work, config.grid, search, shards, nj)
-        if found is None:
-            return
-        tried, fixed = found, best(found)
-        warn_at_edge(config.grid, fixed)
-        _logger.info("scales tuned on %s: %s", dev.path, config_dict(fixed))
-
     shards = split(test.utt_ids, config.shard_size)
-    sizes = [len(shard) for shard in shards]
-    work_on = partial(decode_shard, setup, fixed, ali)
-    facts = run_shards(work, work_on, shards, nj, "decode", sizes)
+    try:
+        if dev is not None:
+            fixed, report = _tuned(work, setup, dev, config, nj)
+        work_on = partial(decode_shard, setup, fixed, ali)
+        facts = run_shards(work, work_on, shards, nj, "decode", [len(shard) for shard in shards])
+    except FileNotFoundError:
+        if rank_and_world()[0] == 0 or work.exists():
+            raise
+        return  # nothing was left for this process, and rank 0 has published
     if facts is None:
         return
-    source = str(tune_on or scales_from or "configuration")
-    how = "tuned on" if tune_on else "taken from"
-    scales = {**config_dict(fixed), "source": f"{how} {source}"}
-    if dev is not None:
-        scales["grid"] = grid_report(tried, sum(map(len, dev_text.values())))
+    scales = {**config_dict(fixed), **report}
     write_text(work / "scales.json", json.dumps(scales, indent=2) + "\n")
-    info = _write_results(work, setup, test, ali, facts)
+    info = write_results(work, setup, test, ali, facts)
     for folder in work.glob("tune*"):
         shutil.rmtree(folder)
     artefact.publish({**info, "scales": config_dict(fixed), "models": list(models)})
+
+
+def _refuse_contradictions(
+    models: Sequence[str],
+    data: Path,
+    config: DecodeConfig,
+    tune_on: Path | None,
+    scales_from: Path | None,
+) -> None:
+    faults = []
+    if sum(given is not None for given in (tune_on, scales_from, config.scales)) > 1:
+        faults.append("give one of --tune-on, --scales-from and scales.*=, not several")
+    own = [model for model in models if "=" in model]
+    if own and tune_on is not None and tune_on.resolve() != data.resolve():
+        faults.append(
+            f"{own[0]}: its features are not those of {tune_on}; decode the dev data first (with "
+            f"the model's dev features, --data and --tune-on {tune_on}), then use --scales-from"
+        )
+    if faults:
+        raise InputError(faults)
+
+
+def _tuned(
+    work: Path, setup: Setup, dev: DataDir, config: DecodeConfig, nj: int
+) -> tuple[Scales, dict[str, Any]]:
+    """The best scales on dev data, and where they come from."""
+    text = {utt_id: words.split() for utt_id, words in dev.text.items()}
+    search = partial(partial, search_points, replace(setup, data=dev.path), text)
+    tried = tune(work, config.grid, search, split(dev.utt_ids, config.shard_size), nj)
+    chosen = best(tried)
+    warn_at_edge(config.grid, chosen)
+    _logger.info("scales tuned on %s: %s", dev.path, config_dict(chosen))
+    words = sum(map(len, text.values()))
+    return chosen, {"source": f"tuned on {dev.path}", "grid": grid_report(tried, words)}
 
 
 def _checked(
@@ -188,80 +207,9 @@ def decode_shard(
             unfinished.append(utt_id)
         # A GMM's log-likelihoods without transition context say nothing about frame accuracy.
         if utt_id in alignments and scores.log_prior is not None:
-            frames[utt_id] = frame_figures(utt_id, scores, alignments[utt_id])
+            pdf_ids = np.asarray(alignments[utt_id], np.int32)
+            frames[utt_id] = frame_figures(utt_id, scores, pdf_ids)
     return {
         "hyp": hyp, "partial": unfinished, "frames": frames,
         "num_frames": num_frames, "seconds": timer.seconds,
     }  # fmt: skip
-
-
-def frame_figures(utt_id: str, scores: FrameScores, pdf_ids: np.ndarray) -> dict[str, float]:
-    """Frames, correct frames and summed cross-entropy (nats) against an alignment.
-
-    Raises:
-        InputError: if alignment and features differ in length, or a pdf-id is not in the label set.
-    """
-    log_post = scores.scores
-    if len(pdf_ids) != len(log_post):
-        raise InputError(
-            f"{utt_id}: {len(pdf_ids)} frames aligned, {len(log_post)} scored; the alignment was "
-            f"made on other features"
-        )
-    if len(pdf_ids) and not 0 <= pdf_ids.min() <= pdf_ids.max() < log_post.shape[1]:
-        raise InputError(f"{utt_id}: pdf-id {pdf_ids.max()} of {log_post.shape[1]} labels")
-    picked = log_post[np.arange(len(pdf_ids)), pdf_ids]
-    return {
-        "frames": len(pdf_ids),
-        "correct": int((log_post.argmax(axis=1) == pdf_ids).sum()),
-        "cross_entropy": float(-picked.sum(dtype=np.float64)),
-    }
-
-
-def _write_results(
-    work: Path,
-    setup: Setup,
-    test: DataDir,
-    ali: Path | None,
-    facts: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
-    """Writes everything but the scales; returns what the manifest says about it."""
-    hyp = {utt_id: words for fact in facts for utt_id, words in fact["hyp"].items()}
-    unfinished = sorted(utt_id for fact in facts for utt_id in fact["partial"])
-    write_kaldi_text(work / "hyp", hyp)
-    write_table(work / "utt2spk", test.utt2spk)
-    write_text(work / "partial.txt", "".join(f"{utt_id}\n" for utt_id in unfinished))
-    if unfinished:
-        _logger.warning(
-            "%d of %d utterances ended in a partial path (a wider beam may complete them); "
-            "listed in partial.txt", len(unfinished), len(hyp),
-        )  # fmt: skip
-    num_frames = sum(fact["num_frames"] for fact in facts)
-    audio_seconds = num_frames * read_spec(setup.data).frame_shift / 1000
-    spent = {k: sum(fact["seconds"].get(k, 0.0) for fact in facts) for k in ("forward", "search")}
-    info: dict[str, Any] = {
-        "utterances": len(hyp),
-        "partial": len(unfinished),
-        "params": open_system(setup).scorer.num_params,
-        "audio_seconds": audio_seconds,
-        # CPU seconds per second of speech: what one core needs.
-        "rtf": {kind: seconds / audio_seconds for kind, seconds in spent.items()},
-    }
-    if test.text:
-        ref = {utt_id: words.split() for utt_id, words in test.text.items()}
-        write_kaldi_text(work / "ref", ref)
-        result = score(ref, hyp, test.utt2spk)
-        write_score(result, work, {"partial": len(unfinished)})
-        info["wer"] = result.to_dict()["wer"]
-        _logger.info("word error rate %.2f%% [%.2f, %.2f], %d of %d words; %d partial paths",
-                     100 * result.corpus.wer, *(100 * end for end in result.interval),
-                     result.corpus.errors, result.corpus.words, len(unfinished))  # fmt: skip
-    frames = {utt_id: one for fact in facts for utt_id, one in fact["frames"].items()}
-    if frames and ali is not None:
-        content = {"ali": hash_input(ali), "utterances": dict(sorted(frames.items()))}
-        write_text(work / "frames.json", json.dumps(content, indent=1) + "\n")
-        info["unaligned"] = len(hyp) - len(frames)
-        correct, count = (sum(one[k] for one in frames.values()) for k in ("correct", "frames"))
-        info["frame_accuracy"] = correct / count
-        _logger.info("frame accuracy %.2f%% of %d frames; %d utterances without an alignment",
-                     100 * correct / count, count, info["unaligned"])  # fmt: skip
-    return info

@@ -5,7 +5,7 @@ model nor a graph travels between processes.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr_kd.decode.config import Scales
+from asr_kd.ensemble.average import Mean
 from asr_kd.ensemble.scorer import Scorer
 from asr_kd.io.table import read_table
 from asr_kd.search.decoder import GraphDecoder
@@ -40,7 +41,7 @@ class Setup:
     models: tuple[str, ...]
     data: Path
     graph: Path
-    mean: str
+    mean: Mean
     beam: float
     max_active: int
 
@@ -100,9 +101,8 @@ class System:
     def frame_scores(self, utt_id: str) -> FrameScores:
         """Runs the models on one utterance."""
         if self.scorer.log_prior is None:
-            return FrameScores(np.asarray(self.scorer.loglikes(utt_id), np.float32), None)
-        log_prior = np.asarray(self.scorer.log_prior, np.float32)
-        return FrameScores(np.asarray(self.scorer.log_post(utt_id), np.float32), log_prior)
+            return FrameScores(self.scorer.loglikes(utt_id), None)
+        return FrameScores(self.scorer.log_post(utt_id), self.scorer.log_prior)
 
     def search(self, utt_id: str, scores: FrameScores, scales: Scales) -> Hypothesis:
         """The best path's words.
@@ -128,9 +128,9 @@ def open_system(setup: Setup) -> System:
 
 
 def penalised(
-    graph: "kaldifst.StdVectorFst", insertion_penalty: float, words: Sequence[int] | dict[int, str]
+    graph: "kaldifst.StdVectorFst", insertion_penalty: float, words: Iterable[int]
 ) -> "kaldifst.StdVectorFst":
-    """A copy of a graph in which each arc with a word costs `insertion_penalty` more.
+    """A copy of a graph in which each arc with one of `words` costs `insertion_penalty` more.
 
     Composition with a one-state loop does it outside Python: a thousand times faster than a walk
     over the arcs.

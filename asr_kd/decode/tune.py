@@ -52,7 +52,7 @@ def tune(
     search: Callable[[Sequence[Scales]], Search],
     shards: Sequence[Sequence[str]],
     nj: int,
-) -> dict[Scales, tuple[int, int]] | None:
+) -> dict[Scales, tuple[int, int]]:
     """Looks for the scales with the fewest word errors.
 
     Args:
@@ -63,8 +63,10 @@ def tune(
         nj: local processes.
 
     Returns:
-        Every point tried → (word errors, partial paths); `best` picks among them. None if other
-        processes finished everything while this one waited.
+        Every point tried → (word errors, partial paths); `best` picks among them.
+
+    Raises:
+        FileNotFoundError: on another rank than 0, if rank 0 finished everything meanwhile.
     """
     tried: dict[Scales, tuple[int, int]] = {}
     axes = (grid.acoustic_scale, grid.prior_scale, grid.insertion_penalty)
@@ -81,8 +83,6 @@ def tune(
         sizes = [len(shard) for shard in shards]
         facts = run_shards(folder, search(points), shards, nj, f"tune, round {number + 1}", sizes)
         counts = _agree(folder, facts)
-        if counts is None:
-            return None
         tried |= {point: (e, p) for point, (e, p) in zip(points, counts, strict=True)}
         centre = best(tried)
         axes = (
@@ -93,16 +93,14 @@ def tune(
     return tried
 
 
-def _agree(folder: Path, facts: Sequence[Mapping[str, Any]] | None) -> list[list[int]] | None:
+def _agree(folder: Path, facts: Sequence[Mapping[str, Any]] | None) -> list[list[int]]:
     """Sums the shards' tallies on rank 0 and hands the sums to the other ranks by a file."""
     agreed = folder / "counts.json"
     if facts is not None:
         # (shards, points, 2) summed over the shards
         sums = np.sum([fact["points"] for fact in facts], axis=0)
         write_text(agreed, json.dumps(sums.tolist()))
-    while not agreed.exists():
-        if not folder.exists():  # rank 0 has published: nothing was left for this process
-            return None
+    while not agreed.exists() and folder.exists():
         time.sleep(0.2)
     counts: list[list[int]] = json.loads(agreed.read_text(encoding="utf-8"))
     return counts

@@ -4,7 +4,6 @@ Two words, "a" and "b", of two states each; a word loop in which any word follow
 probability one half each.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from asr_kd.artefact import Artefact
-from asr_kd.config import config_dict
 from asr_kd.data.directory import DataDir
-from asr_kd.features.spec import FeatureSpec
+from asr_kd.features.spec import FeatureSpec, write_spec
 from asr_kd.io.ark import ArkWriter
 from asr_kd.io.table import write_table
 from asr_kd.labels.label_set import LabelSet
@@ -30,6 +28,7 @@ from asr_kd.models.config import DnnConfig, FrontendConfig
 WORDS = {"<eps>": 0, "a": 1, "b": 2}
 LABELS = LabelSet("hmm-states", ("a_0", "a_1", "b_0", "b_1"))
 NUM_LABELS = len(LABELS)
+SPEC = FeatureSpec(kind="external", name="logits", dim=NUM_LABELS)
 LOOP_COST = math.log(2)
 
 
@@ -96,8 +95,7 @@ class Toy:
         data = DataDir(artefact.path, utt2spk=utt2spk, text=text or {}, feats=ark.scp,
                        num_frames=num_frames)  # fmt: skip
         data.write(work)
-        spec = FeatureSpec(kind="external", frame_shift=10.0)
-        (work / "feature.json").write_text(json.dumps(config_dict(spec)))
+        write_spec(SPEC, work)
         artefact.publish()
         return artefact.path
 
@@ -129,8 +127,7 @@ def copying_model(scale: float, label_set: LabelSet) -> Checkpoint:
         model.output.weight.copy_(scale * torch.cat([eye, -eye], dim=1))  # type: ignore[union-attr]
         model.output.bias.zero_()  # type: ignore[union-attr]
     prior = np.full(NUM_LABELS, -math.log(NUM_LABELS), np.float32)
-    spec = FeatureSpec(kind="external", frame_shift=10.0)
-    return Checkpoint(model.eval(), label_set, spec, "global", prior)
+    return Checkpoint(model.eval(), label_set, SPEC, "global", prior)
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import asr_kd.cli.main  # noqa: F401  (both register with the application)
 from asr_kd.artefact import read_manifest
 from asr_kd.cli.app import app
 from asr_kd.decode.config import DecodeConfig, Grid, Scales
-from asr_kd.decode.decode import decode, frame_figures
+from asr_kd.decode.decode import decode
+from asr_kd.decode.results import frame_figures
 from asr_kd.decode.system import FrameScores
 from asr_kd.errors import InputError
 from asr_kd.labels.label_set import LabelSet
@@ -57,7 +58,7 @@ def test_planted_words_scores_and_frames(toy: Any, data: Path, tmp_path: Path) -
     assert info["frame_accuracy"] == pytest.approx(47 / 48)
     scales = _read(out / "scales.json")
     assert scales["acoustic_scale"] == 1.0
-    assert "configuration" in scales["source"]
+    assert scales["source"] == "given"
     assert not (out / "shards").exists()
 
 
@@ -215,6 +216,15 @@ def test_alignment_of_other_features_is_refused() -> None:
 def test_scales_come_from_one_place(toy: Any, data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--tune-on"):
         decode([str(toy.model)], data, toy.graph, tmp_path / "out", FIXED, tune_on=data)
+
+
+def test_own_features_of_a_model_are_not_those_of_the_dev_data(
+    toy: Any, data: Path, tmp_path: Path
+) -> None:
+    dev = toy.data("dev", {"d-1": toy.logits_of(toy.spelled("a"))}, {"d-1": "a"})
+    with pytest.raises(InputError, match="--scales-from"):
+        decode([f"{toy.model}={data}"], data, toy.graph, tmp_path / "out", DecodeConfig(),
+               tune_on=dev)  # fmt: skip
 
 
 def test_command_line(toy: Any, data: Path, tmp_path: Path) -> None:
