@@ -1,13 +1,9 @@
 """HMM topology: the states of each phone and the transitions between them."""
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from asr_kd.errors import InputError
 from asr_kd.io.atomic import write_text
@@ -88,28 +84,15 @@ class Topology:
         names = (f"{p}_{s}" for p, hmm in self.hmms.items() for s in range(hmm.num_states))
         return LabelSet(HMM_STATES, tuple(names))
 
-    def trained(self, alignments: Iterable[NDArray[np.int32]]) -> "Topology":
+    def trained(self, steps: Mapping[tuple[int, int], int]) -> "Topology":
         """The same states with transition probabilities counted from alignments.
 
         Args:
-            alignments: pdf-ids of whole utterances, int32 (T,) each.
-        """
-        pairs: Counter[tuple[int, int]] = Counter()
-        for ali in alignments:
-            # The end of an utterance leaves the last phone: -1 is no state's pdf-id.
-            steps = np.stack([ali, np.append(ali[1:], -1)], axis=1)
-            values, counts = np.unique(steps, axis=0, return_counts=True)
-            for (a, b), n in zip(values.tolist(), counts.tolist(), strict=True):
-                pairs[a, b] += n
-        return self.trained_from(pairs)
-
-    def trained_from(self, pairs: Mapping[tuple[int, int], int]) -> "Topology":
-        """The same from counts of (pdf-id, pdf-id of the next frame or -1).
-
-        A pair that is no transition inside the phone leaves it.
+            steps: (pdf-id, pdf-id of the next frame, or -1 at an utterance's end) → count. A step
+                that is no transition inside the phone leaves it.
         """
         followers: dict[int, dict[int, int]] = {}
-        for (a, b), n in pairs.items():
+        for (a, b), n in steps.items():
             followers.setdefault(a, {})[b] = n
         hmms = {}
         for phone, hmm in self.hmms.items():

@@ -1,0 +1,101 @@
+"""The stage `flat-start`: monophone GMMs from nothing but transcripts, and the first alignment.
+
+Equal stretches of an utterance for all states of its transcript, then Viterbi training: align,
+count transitions, re-estimate, split Gaussians, and again.
+"""
+
+import time
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
+
+from pydantic import PositiveInt
+
+from asr_kd.align.folder import Scores, align_shard, publish_alignment
+from asr_kd.align.viterbi import Aligner, SearchConfig
+from asr_kd.align.viterbi_training import TrainingConfig, ViterbiTraining
+from asr_kd.artefact import Artefact
+from asr_kd.config import Config, config_dict
+from asr_kd.data.directory import DataDir
+from asr_kd.errors import AsrKdError
+from asr_kd.features.reader import FeatureReader, read_spec
+from asr_kd.labels.gmm import DESCRIPTION, GmmModel
+from asr_kd.labels.lang import Lang
+from asr_kd.labels.topology import Topology
+from asr_kd.shards import rank_and_world, run_shards, split
+
+_TRAINED = "trained_topo.json"
+
+
+class FlatStartConfig(Config):
+    """Configuration of the verb `flat-start`.
+
+    Attributes:
+        training: of the GMMs.
+        shard_size: utterances of the alignment between two marks of progress.
+    """
+
+    training: TrainingConfig = TrainingConfig()
+    shard_size: PositiveInt = 100
+
+
+def flat_start(data: Path, lang: Path, out: Path, config: FlatStartConfig, nj: int = 1) -> None:
+    """Trains monophone GMMs and publishes them together with the alignment of their data.
+
+    Args:
+        data: feature directory with transcripts.
+        lang: output of `prepare-lang`.
+        out: folder of gmm.safetensors, gmm.json and an alignment.
+        config: training and search.
+        nj: local processes of the last alignment.
+
+    Raises:
+        InputError: for faults of the inputs, words outside the lexicon among them, all together
+            before any work; or if nothing can be aligned. Single utterances that cannot be are
+            skipped, counted and named.
+    """
+    artefact = Artefact(out, "flat-start", config_dict(config), {"data": data, "lang": lang})
+    if artefact.is_done():
+        return
+    folder = DataDir.read(data, require=("feats", "text"))
+    language = Lang.read(lang)
+    transcripts = language.encode(folder.text, str(data / "text"))
+    work = artefact.begin()
+    if rank_and_world()[0] == 0 and not (work / DESCRIPTION).is_file():
+        reader = FeatureReader(folder, cmvn="speaker")
+        training = ViterbiTraining(
+            language, transcripts, reader, folder.num_frames, config.training
+        )
+        training.run()
+        training.topology.save(work / _TRAINED)
+        spec = config_dict(read_spec(data))
+        model = GmmModel(training.gmms, language.label_set, "speaker", config.training.deltas, spec)
+        model.save(work)
+    _wait_for(work / DESCRIPTION)
+    shards = split(folder.utt_ids, config.shard_size)
+    func = partial(
+        align_shard, partial(_open, data, lang, work, config.training.search), work, artefact.path
+    )
+    facts = run_shards(work, func, shards, nj, "align", [len(shard) for shard in shards])
+    if facts is not None:
+        (work / _TRAINED).unlink(missing_ok=True)
+        publish_alignment(artefact, language, facts)
+
+
+@lru_cache(maxsize=1)
+def _open(data: Path, lang: Path, work: Path, config: SearchConfig) -> tuple[Aligner, Scores]:
+    """This process's aligner by the trained GMMs."""
+    folder, language = DataDir.read(data, require=("feats", "text")), Lang.read(lang)
+    transcripts = language.encode(folder.text, str(data / "text"))
+    language = replace(language, topology=Topology.load(work / _TRAINED))
+    model, reader = GmmModel.load(work), FeatureReader(folder, cmvn="speaker")
+    return Aligner(language, config, transcripts), lambda utt_id: model.log_likes(reader[utt_id])
+
+
+def _wait_for(file: Path) -> None:
+    """Lets other processes wait until the first has trained."""
+    deadline = time.monotonic() + 24 * 3600
+    while not file.is_file():
+        if time.monotonic() > deadline:
+            raise AsrKdError(f"{file}: process 0 has not made it within a day")
+        time.sleep(0.5)
