@@ -13,7 +13,7 @@ from pydantic import Field
 
 from asr_kd.artefact import Artefact, hash_file, hash_json
 from asr_kd.config import Config, config_dict
-from asr_kd.data.corpora.resources import write_dict
+from asr_kd.data.corpora.resources import SETS, write_dict
 from asr_kd.data.directory import DataDir
 from asr_kd.errors import InputError
 from asr_kd.io.ark import ArkWriter
@@ -21,7 +21,6 @@ from asr_kd.io.atomic import write_bytes, write_text
 from asr_kd.io.sphinx import read_mfc
 from asr_kd.shards import rank_and_world
 
-SETS = ("train", "dev", "test")
 MFC_SPEC = {"kind": "external", "name": "an4-mfc", "dim": 13, "frame_shift_ms": 10.0}
 _NO_WORDS = {"<s>", "</s>", "<sil>"}
 _logger = logging.getLogger("asr_kd.data")

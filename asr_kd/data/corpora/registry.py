@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from asr_kd.config import Config
-from asr_kd.data.corpora import an4, synth
+from asr_kd.data.corpora import an4, fsdd, synth, yesno
 
 Prepare = Callable[[Path | None, Path, Any, int], None]
 
 CORPORA: dict[str, tuple[type[Config], Prepare]] = {
     "synth": (synth.SynthConfig, synth.prepare),
     "an4": (an4.An4Config, an4.prepare),
+    "fsdd": (fsdd.FsddConfig, fsdd.prepare),
+    "yesno": (yesno.YesnoConfig, yesno.prepare),
 }
 """Name → its options and what prepares it (corpus, out, options, nj)."""

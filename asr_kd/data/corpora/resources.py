@@ -8,6 +8,7 @@ from pathlib import Path
 
 from asr_kd.io.atomic import write_text
 
+SETS = ("train", "dev", "test")
 SILENCE = "SIL"
 UNKNOWN_WORD = "<UNK>"
 

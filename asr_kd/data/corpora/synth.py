@@ -12,7 +12,7 @@ from pydantic import Field
 from asr_kd.artefact import Artefact
 from asr_kd.config import Config, config_dict
 from asr_kd.data import espeak, rooms
-from asr_kd.data.corpora.resources import DIGITS, write_dict, write_lm_text
+from asr_kd.data.corpora.resources import DIGITS, SETS, write_dict, write_lm_text
 from asr_kd.data.directory import DataDir
 from asr_kd.errors import InputError
 from asr_kd.io.audio import write_flac
@@ -42,7 +42,6 @@ VARIANTS = (
     "michel", "miguel", "mike2", "norbert", "pablo", "paul", "pedro", "quincy", "rob",
     "robert", "sandro", "shelby", "steph", "travis", "victor", "zac",
 )  # fmt: skip
-SETS = ("train", "dev", "test")
 _SHARD = 50
 _SHORTEST_RT60 = 0.02
 _PAUSE_PROBABILITY = 0.15
