@@ -1,7 +1,7 @@
 """The stage `align`: the label of every frame, by any trained acoustic model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -12,10 +12,11 @@ from asr_kd.align.viterbi import Aligner, SearchConfig
 from asr_kd.artefact import Artefact, hash_input
 from asr_kd.config import Config, config_dict
 from asr_kd.data.directory import DataDir
+from asr_kd.ensemble.average import Mean
 from asr_kd.ensemble.scorer import Scorer
 from asr_kd.errors import InputError
 from asr_kd.labels.lang import Lang
-from asr_kd.labels.topology import Topology
+from asr_kd.search.stages import with_transitions
 from asr_kd.shards import run_shards, split
 
 
@@ -31,7 +32,7 @@ class AlignConfig(Config):
 
     search: SearchConfig = SearchConfig()
     prior_scale: NonNegativeFloat = 1.0
-    mean: str = "arithmetic"
+    mean: Mean = "arithmetic"
     shard_size: PositiveInt = 100
 
 
@@ -99,10 +100,7 @@ def _open(setup: _Setup) -> tuple[Aligner, Scores]:
     faults: list[str] = []
     data = DataDir.read(setup.data, require=("feats", "text"))
     lang = Lang.read(setup.lang)
-    if setup.transitions is not None:
-        topology = Topology.load(setup.transitions / "topo.json")
-        lang.label_set.require_same(topology.label_set(), str(setup.lang), str(setup.transitions))
-        lang = replace(lang, topology=topology)
+    lang = with_transitions(lang, setup.transitions, str(setup.lang))
     try:
         transcripts = lang.encode(data.text, str(setup.data / "text"))
     except InputError as error:

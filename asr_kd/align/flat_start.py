@@ -18,7 +18,8 @@ from asr_kd.artefact import Artefact
 from asr_kd.config import Config, config_dict
 from asr_kd.data.directory import DataDir
 from asr_kd.errors import AsrKdError
-from asr_kd.features.reader import FeatureReader, read_spec
+from asr_kd.features.reader import FeatureReader
+from asr_kd.features.spec import read_spec
 from asr_kd.labels.gmm import DESCRIPTION, GmmModel
 from asr_kd.labels.lang import Lang
 from asr_kd.labels.topology import Topology

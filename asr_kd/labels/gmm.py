@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from asr_kd.artefact import hash_json
 from asr_kd.errors import InputError
 from asr_kd.features.deltas import add_deltas
+from asr_kd.features.reader import CmvnMode
 from asr_kd.io.atomic import replacing, write_text
 from asr_kd.labels.label_set import LabelSet
 
@@ -87,7 +88,7 @@ class GmmModel:
 
     gmms: DiagGmms
     label_set: LabelSet
-    cmvn: str
+    cmvn: CmvnMode
     deltas: int
     features: dict[str, Any]
 
