@@ -126,7 +126,7 @@ def parse_segment(value: str) -> Segment | None:
 
 def _bad_white_space(path: Path) -> Iterator[str]:
     # What cannot be decoded is a fault already.
-    text = path.read_text(encoding="utf-8", errors="ignore")
+    text = path.read_bytes().decode(errors="ignore")
     for number, line in enumerate(text.split("\n"), start=1):
         if line[:1] in (" ", "\t") and line.strip():
             yield f"{path}:{number}: begins with white space; expected an id"
@@ -184,5 +184,5 @@ def _segment_faults(segments: Table, wav: Table | None) -> Iterator[str]:
 def _pipes(table: Table, name: str) -> Iterator[str]:
     advice = "pass --allow-pipes to run it" if name == "wav" else "copy the archive to a file"
     for key, value in table.values.items():
-        if is_pipe(value) or value.startswith("|"):
+        if is_pipe(value) or value.startswith("|") or (name != "wav" and "|" in value):
             yield f"{table.at(key)}: {value!r} is a pipe; {advice}"

@@ -29,7 +29,7 @@ def scan_table(path: Path, allow_empty: bool = False) -> Scan:
     path = Path(path)
     scan = Scan({}, {}, [])
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode()
     except FileNotFoundError:
         scan.faults.append(f"{path}: no such file")
         return scan

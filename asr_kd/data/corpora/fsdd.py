@@ -56,11 +56,8 @@ def prepare(corpus: Path | None, out: Path, config: FsddConfig, nj: int = 1) -> 
 
 
 def _set_of(speaker: str, index: int, config: FsddConfig) -> str:
-    if config.leave_out is None:
-        is_test = index in _OFFICIAL_TEST
-    else:
-        is_test = speaker == config.leave_out
-    if is_test:
+    left_out = speaker == config.leave_out
+    if left_out or (config.leave_out is None and index in _OFFICIAL_TEST):
         return "test"
     first, last = config.dev_indices
     return "dev" if first <= index <= last else "train"
