@@ -1,0 +1,32 @@
+"""`asr-kd make-feats`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asr_kd.cli.app import ConfigFile, Jobs, Out, Overrides, app
+
+
+@app.command("make-feats")
+def make_feats_verb(
+    data: Annotated[Path, typer.Argument(help="Kaldi data directory.")],
+    out: Out,
+    overrides: Overrides = None,
+    config: ConfigFile = None,
+    nj: Jobs = 1,
+    allow_pipes: Annotated[
+        bool, typer.Option("--allow-pipes", help="Run the commands in wav.scp.")
+    ] = False,
+) -> None:
+    """Computes log-mel or MFCC features, or checks those that came ready made (kind=external).
+
+    Writes a data directory with feats.scp, cmvn.scp (statistics by speaker), utt2num_frames and
+    feature.json. Without options, a directory's own feature.json says what its features are.
+    Audio of another rate than sample_rate is refused unless resample=true.
+    """
+    from asr_kd.config import load_config
+    from asr_kd.features.make_feats import FeatsConfig, make_feats
+
+    given = load_config(FeatsConfig, config, overrides or ()) if config or overrides else None
+    make_feats(data, out, given, nj, allow_pipes)
