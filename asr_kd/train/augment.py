@@ -84,9 +84,10 @@ class FrequencyWarp:
         self.config = config
         cepstral = config.domain == "cepstrum"
         channels = np.arange(config.num_mel if cepstral else dims)
-        ends = _mel(np.array([config.low_freq, config.high_freq]))
-        self._mels = np.linspace(*ends, len(channels) + 2)[1:-1]
-        self._to_feats = self._to_mel = np.eye(len(channels))
+        low, high = _mel(np.array([config.low_freq, config.high_freq])).tolist()
+        self._mels = np.linspace(low, high, len(channels) + 2)[1:-1]
+        self._to_feats: NDArray[np.float64] = np.eye(len(channels))
+        self._to_mel: NDArray[np.float64] = self._to_feats
         if cepstral:
             angles = np.pi * np.arange(dims)[:, None] * (channels + 0.5) / len(channels)
             self._to_feats = np.cos(angles)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -146,8 +146,8 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch, its tensors on `device`."""
-        tensors = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, Tensor)}
-        return replace(self, **tensors)
+        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
+        return Batch(**moved)
 
 
 def plain_batch(data: AlignedData, indices: Sequence[int]) -> Batch:

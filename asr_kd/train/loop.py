@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -208,8 +209,7 @@ class Trainer:
         """The network that is evaluated and kept: the averaged one where there is one."""
         if self.averaged is None:
             return self.network
-        averaged: AcousticModel = self.averaged.module
-        return averaged
+        return cast(AcousticModel, self.averaged.module)
 
     def _save_checkpoint(self, folder: Path) -> None:
         if self.fabric.is_global_zero:
