@@ -39,7 +39,10 @@ def decode_verb(
     """Decodes with one model, an ensemble or a GMM; scores the words where there is a text.
 
     Scales are tuned on dev data (--tune-on), taken from another decoding (--scales-from) or given
-    (scales.acoustic_scale=0.2).
+    (scales.acoustic_scale=0.2). A model that reads features of its own is MODEL=FEATDIR.
+
+    Keys: beam, max_active, shard_size; scales and, for tuning, grid: acoustic_scale, prior_scale,
+    insertion_penalty; grid.rounds.
     """
     from asr_kd.config import load_config
     from asr_kd.decode.config import DecodeConfig

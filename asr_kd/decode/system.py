@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from asr_kd.decode.config import Scales
 from asr_kd.ensemble.average import Mean
 from asr_kd.ensemble.scorer import Scorer
+from asr_kd.errors import InputError
 from asr_kd.io.table import read_table
 from asr_kd.search.decoder import GraphDecoder
 
@@ -114,7 +115,10 @@ class System:
         return Hypothesis([self._words[word] for word in path.words], path.complete)
 
     def _make_decoder(self, insertion_penalty: float) -> GraphDecoder:
-        graph = kaldifst.StdVectorFst.read(str(self._setup.graph / "HCLG.fst"))
+        path = self._setup.graph / "HCLG.fst"
+        graph = kaldifst.StdVectorFst.read(str(path))
+        if graph is None:
+            raise InputError(f"{path}: corrupt, truncated or no vector FST; make the graph again")
         if insertion_penalty:
             graph = penalised(graph, insertion_penalty, self._words)
         num_labels = len(self.scorer.label_set)

@@ -13,13 +13,16 @@ import asr_kd.cli.decode
 import asr_kd.cli.main  # noqa: F401  (both register with the application)
 from asr_kd.artefact import read_manifest
 from asr_kd.cli.app import app
+from asr_kd.config import load_config
 from asr_kd.decode.config import DecodeConfig, Grid, Scales
 from asr_kd.decode.decode import decode
 from asr_kd.decode.results import frame_figures
 from asr_kd.decode.system import FrameScores
 from asr_kd.errors import InputError
+from asr_kd.labels.gmm import DiagGmms, GmmModel
 from asr_kd.labels.label_set import LabelSet
 
+CONFIGS = Path(__file__).parents[2] / "configs" / "decode"
 TEXT = {"s-1": "a b", "s-2": "b", "t-1": "a a b", "t-2": "b a"}
 FIXED = DecodeConfig(scales=Scales(acoustic_scale=1.0), shard_size=3)
 
@@ -63,20 +66,18 @@ def test_planted_words_scores_and_frames(toy: Any, data: Path, tmp_path: Path) -
 
 
 def test_two_processes_give_what_one_gives(toy: Any, data: Path, tmp_path: Path) -> None:
-    grid = Grid(acoustic_scale=(0.1, 1.0), insertion_penalty=(0.0, 2.0), rounds=0)
-    config = DecodeConfig(grid=grid, shard_size=2)
+    config = DecodeConfig(scales=Scales(acoustic_scale=1.0), shard_size=2)
     ali = toy.ali("ali", {utt_id: toy.spelled(words) for utt_id, words in TEXT.items()})
     for nj in (1, 2):
-        decode([str(toy.model)], data, toy.graph, tmp_path / f"nj{nj}", config,
-               tune_on=data, ali=ali, nj=nj)  # fmt: skip
+        decode([str(toy.model)], data, toy.graph, tmp_path / f"nj{nj}", config, ali=ali, nj=nj)
     for name in ("hyp", "scales.json", "frames.json", "wer.json", "per_spk", "partial.txt"):
         assert (tmp_path / "nj1" / name).read_text() == (tmp_path / "nj2" / name).read_text()
-    assert not list((tmp_path / "nj2").glob("tune*"))
 
 
 SPMD = """
 import sys
 from pathlib import Path
+from asr_kd.config import load_config
 from asr_kd.decode.config import DecodeConfig, Grid
 from asr_kd.decode.decode import decode
 model, data, graph, out = sys.argv[1:]
@@ -88,16 +89,16 @@ decode([model], Path(data), Path(graph), Path(out), config, tune_on=Path(data))
 
 @pytest.mark.slow
 def test_ranks_share_the_work(toy: Any, data: Path, tmp_path: Path) -> None:
-    arguments = [sys.executable, "-c", SPMD, str(toy.model), str(data), str(toy.graph)]
-
-    def run(out: Path, world: int) -> None:
-        # More ranks than shards: the last one has nothing to do and must still end.
-        ranks = [{**os.environ, "RANK": str(r), "WORLD_SIZE": str(world)} for r in range(world)]
-        processes = [subprocess.Popen([*arguments, str(out)], env=env) for env in ranks]
-        assert [process.wait(timeout=120) for process in processes] == [0] * world
-
-    run(tmp_path / "one", 1)
-    run(tmp_path / "three", 3)
+    grid = Grid(acoustic_scale=(0.1, 1.0), insertion_penalty=(0.0, 2.0))
+    config = DecodeConfig(grid=grid, shard_size=3)
+    decode([str(toy.model)], data, toy.graph, tmp_path / "one", config, tune_on=data)
+    arguments = [toy.model, data, toy.graph, tmp_path / "three"]
+    command = [sys.executable, "-c", SPMD, *map(str, arguments)]
+    # More ranks than shards: the last one has nothing to do and must still end.
+    ranks = [{**os.environ, "RANK": str(rank), "WORLD_SIZE": "3"} for rank in range(3)]
+    processes = [subprocess.Popen(command, env=env) for env in ranks]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]
+    assert not list((tmp_path / "three").glob("tune*"))
     for name in ("hyp", "scales.json", "wer.json"):
         assert (tmp_path / "one" / name).read_text() == (tmp_path / "three" / name).read_text()
 
@@ -121,6 +122,23 @@ def test_ensemble_decodes_like_a_single_model(toy: Any, data: Path, tmp_path: Pa
         decode([str(toy.model), str(other)], data, toy.graph, out, FIXED, mean=mean)
         assert (out / "hyp").read_text() == "".join(f"{u} {t}\n" for u, t in TEXT.items())
         assert read_manifest(out).info["params"] == 2 * 76
+
+
+def test_a_gmm_decodes_and_has_no_frame_accuracy(toy: Any, data: Path, tmp_path: Path) -> None:
+    gmms = DiagGmms(
+        starts=np.arange(4), weights=np.ones(4, np.float32),
+        means=toy.logits_of(range(4)), variances=np.full((4, 4), 9, np.float32),
+    )  # fmt: skip
+    features = json.loads((data / "feature.json").read_text())
+    GmmModel(gmms, toy.labels, "global", 0, features).save(tmp_path / "gmm")
+    ali = toy.ali("ali", {utt_id: toy.spelled(words) for utt_id, words in TEXT.items()})
+    out = tmp_path / "out"
+    config = DecodeConfig(grid=Grid(acoustic_scale=(0.1,), prior_scale=(0.5, 1.0), rounds=0))
+    decode([str(tmp_path / "gmm")], data, toy.graph, out, config, tune_on=data, ali=ali)
+    assert (out / "hyp").read_text() == "".join(f"{u} {t}\n" for u, t in TEXT.items())
+    assert not (out / "frames.json").exists()
+    assert "frame_accuracy" not in read_manifest(out).info
+    assert read_manifest(out).info["params"] == 4 + 2 * 16
 
 
 def test_scales_from_another_decoding(toy: Any, data: Path, tmp_path: Path) -> None:
@@ -192,6 +210,14 @@ def test_faults_of_the_inputs_are_listed_together(toy: Any, data: Path, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+def test_a_truncated_graph_is_named(toy: Any, data: Path, tmp_path: Path) -> None:
+    graph = toy.graph / "HCLG.fst"
+    graph.write_bytes(graph.read_bytes()[:-30])
+    with pytest.raises(InputError, match=r"HCLG\.fst: corrupt"):
+        decode([str(toy.model)], data, toy.graph, tmp_path / "out", FIXED)
+    assert not (tmp_path / "out").exists()
+
+
 def test_another_label_set_is_refused(toy: Any, data: Path, tmp_path: Path) -> None:
     other = LabelSet("hmm-states", ("a_0", "a_1", "b_0", "c_1"))
     stranger = toy.save_model("stranger", label_set=other)
@@ -238,6 +264,11 @@ def test_command_line(toy: Any, data: Path, tmp_path: Path) -> None:
     manifest = read_manifest(out, "decode")
     assert manifest.config["shard_size"] == 3
     assert manifest.info["models"] == [str(toy.model), f"{toy.model}={data}"]
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_stored_configurations(path: Path) -> None:
+    load_config(DecodeConfig, path)
 
 
 def test_unknown_key_names_the_nearest(toy: Any, data: Path, tmp_path: Path) -> None:
