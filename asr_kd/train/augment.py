@@ -38,16 +38,17 @@ class Augment:
         if rng.random() < self.config.speed.prob:
             feats, source = change_speed(feats, self.config.speed, rng)
         if self._warp is not None and rng.random() < self.config.warp.prob:
-            feats = self.mean + (feats - self.mean) @ self._warp.draw(rng).T
+            feats = self.mean + (feats - self.mean) @ self._warp.draw(rng).T.astype(np.float32)
         channel = self.config.channel
         if rng.random() < channel.prob:
             gain = np.exp(channel.gain * rng.standard_normal(feats.shape[1]))
             offset = channel.offset * rng.standard_normal(feats.shape[1]) * self.std
-            feats = self.mean + (feats - self.mean) * gain + offset
+            feats = (self.mean + (feats - self.mean) * gain + offset).astype(np.float32)
         if rng.random() < self.config.noise.prob:
             level = rng.uniform(0, self.config.noise.level)
-            feats = feats + level * self.std * rng.standard_normal(feats.shape)
-        return feats.astype(np.float32), source
+            noise = rng.standard_normal(feats.shape, dtype=np.float32)
+            feats = feats + np.float32(level) * self.std * noise
+        return feats, source
 
     def mix_weight(self, rng: Rng) -> float:
         """Whether and how an utterance is mixed: λ, or 1 to leave it alone."""
@@ -86,12 +87,11 @@ class FrequencyWarp:
         channels = np.arange(config.num_mel if cepstral else dims)
         low, high = _mel(np.array([config.low_freq, config.high_freq])).tolist()
         self._mels = np.linspace(low, high, len(channels) + 2)[1:-1]
-        self._to_feats: NDArray[np.float64] = np.eye(len(channels))
-        self._to_mel: NDArray[np.float64] = self._to_feats
+        self._to_feats = np.eye(len(channels))
         if cepstral:
             angles = np.pi * np.arange(dims)[:, None] * (channels + 0.5) / len(channels)
             self._to_feats = np.cos(angles)
-            self._to_mel = np.linalg.pinv(self._to_feats)
+        self._to_mel = np.linalg.pinv(self._to_feats)
 
     def draw(self, rng: Rng) -> NDArray[np.float64]:
         """The map of a factor drawn from the configured range."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -146,8 +146,14 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch, its tensors on `device`."""
-        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
-        return Batch(**moved)
+        return replace(
+            self,
+            feats=self.feats.to(device),
+            lengths=self.lengths.to(device),
+            pdf_ids=self.pdf_ids.to(device),
+            mixed_pdf_ids=None if self.mixed_pdf_ids is None else self.mixed_pdf_ids.to(device),
+            mix_weight=None if self.mix_weight is None else self.mix_weight.to(device),
+        )
 
 
 def plain_batch(data: AlignedData, indices: Sequence[int]) -> Batch:

@@ -53,18 +53,11 @@ class StoredTargets(Objective):
     def __init__(self, path: Path, config: DistillConfig, data: AlignedData) -> None:
         self.store = TargetStore.open(path)
         self.config = config
-        self.data = data
-        header = self.store.header
-        pairs = [
-            ("temperature", header.temperature, config.temperature),
-            ("mean", header.mean, config.mean),
-            ("label set", header.label_set, data.label_set.digest),
-        ]
-        faults = [
-            f"{path}: {name} of the targets is {theirs}, of this training {ours}"
-            for name, theirs, ours in pairs
-            if theirs != ours
-        ]
+        faults = []
+        try:
+            self.store.require(config.temperature, data.label_set, config.mean)
+        except InputError as error:
+            faults += error.faults
         for utt, num_frames in zip(data.utt_ids, data.num_frames.tolist(), strict=True):
             if utt not in self.store:
                 faults.append(f"{path}: no targets for {utt}")

@@ -10,8 +10,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from asr_kd.artefact import Artefact
+from asr_kd.artefact import Artefact, hash_file
 from asr_kd.config import config_dict, write_config
+from asr_kd.ensemble.store import HEADER
 from asr_kd.errors import InputError
 from asr_kd.labels.priors import log_prior
 from asr_kd.models.base import AcousticModel
@@ -47,10 +48,13 @@ class TrainInputs:
     init: Path | None = None
 
     def by_name(self) -> dict[str, Path | str]:
-        """Name → path, for the manifest."""
+        """Name → path or hash, for the manifest."""
         names = ("data", "ali", "dev", "dev_ali", "targets", "init")
         paths = {name: getattr(self, name) for name in names}
         paths |= {f"teacher{k}": path for k, path in enumerate(self.teachers, start=1)}
+        if self.targets is not None and (self.targets / HEADER).is_file():
+            # It holds the checksums of all shards, which may be larger than one wants to read.
+            paths["targets"] = hash_file(self.targets / HEADER)
         return {name: path for name, path in paths.items() if path is not None}
 
 
@@ -130,11 +134,12 @@ def _objective(inputs: TrainInputs, config: TrainConfig, data: AlignedData) -> O
     if inputs.targets is not None and inputs.teachers:
         raise InputError("targets come from a store or from teachers on line, not from both")
     if inputs.targets is not None:
+        objective = StoredTargets(inputs.targets, config.distill, data)
         if config.augment.mix.prob:
             raise InputError(
                 "augment.mix needs hard labels or teachers on line: no store has targets for a mix"
             )
-        return StoredTargets(inputs.targets, config.distill, data)
+        return objective
     if inputs.teachers:
         return OnlineTeachers(inputs.teachers, config, data)
     return HardLabels()

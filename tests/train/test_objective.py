@@ -1,12 +1,16 @@
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from asr_kd.artefact import read_manifest
 from asr_kd.ensemble.soft_targets import SoftTargets
+from asr_kd.ensemble.store import Header, ShardWriter, TargetStore, TeacherId, write_header
 from asr_kd.errors import InputError
+from asr_kd.io.table import read_table, write_table
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.models.build import build_model
 from asr_kd.models.checkpoint import Checkpoint
@@ -14,7 +18,7 @@ from asr_kd.models.config import FrontendConfig, TdnnConfig, TdnnLayerConfig
 from asr_kd.train.augment import Augment
 from asr_kd.train.config import AugmentConfig, DistillConfig, MixConfig, SpeedConfig
 from asr_kd.train.dataset import AlignedData, Batch, augmented_batch, plain_batch
-from asr_kd.train.objective import HardLabels, OnlineTeachers, take_frames
+from asr_kd.train.objective import HardLabels, OnlineTeachers, StoredTargets, take_frames
 from asr_kd.train.stage import train
 
 
@@ -152,6 +156,95 @@ def test_targets_and_teachers_exclude_one_another(corpus: Any) -> None:
     inputs = replace(corpus.inputs, targets=corpus.inputs.ali, teachers=(teacher,))
     with pytest.raises(InputError, match="not from both"):
         train(inputs, corpus.config(), corpus.root / "exp")
+
+
+def write_store(corpus: Any, data: AlignedData, **changes: Any) -> tuple[Path, dict[str, Any]]:
+    fields = {
+        "temperature": 2.0, "mean": "arithmetic", "weights": (1.0,),
+        "teachers": (TeacherId(name="t", digest="d"),), "label_set": data.label_set.digest,
+        "num_labels": 6, "keep": "mass=0.9,cap=4", **changes,
+    }  # fmt: skip
+    header = Header(**fields)
+    folder = corpus.root / "targets"
+    folder.mkdir()
+    writer = ShardWriter(header.codec)
+    torch.manual_seed(1)
+    for index, utt in enumerate(data.utt_ids):
+        log_probs = (2 * torch.randn(int(data.num_frames[index]), 6)).log_softmax(1)
+        writer.add(utt, len(log_probs), header.codec.encode(log_probs))
+    write_header(folder, header, [writer.write(folder / "targets.0.bin")])
+    store = TargetStore.open(folder)
+    return folder, {utt: store[utt] for utt in store}
+
+
+@pytest.mark.parametrize("speed", [0.0, 1.0])
+def test_stored_targets_follow_the_frames(corpus: Any, speed: float) -> None:
+    data = read(corpus)
+    folder, targets = write_store(corpus, data)
+    objective = StoredTargets(folder, DistillConfig(temperature=2.0, hard_weight=0.3), data)
+    config = AugmentConfig(speed=SpeedConfig(prob=speed, low=0.7, high=1.4))
+    augment = Augment(config, np.zeros(4, np.float32), np.ones(4, np.float32))
+    batch = augmented_batch(data, [4, 1, 8], augment, seed=0, epoch=0)
+    logits = torch.randn(len(batch.pdf_ids), 6, requires_grad=True)
+    found, count = objective(logits, batch)
+    found.backward()
+    assert int(count) == len(logits)
+
+    # One frame after the other.
+    plain = logits.detach().clone().requires_grad_()
+    expected = torch.zeros(())
+    n = 0
+    for row, utt in enumerate(batch.utt_ids):
+        stored = targets[utt]
+        for frame in batch.source[row].tolist():
+            part = slice(int(stored.indptr[frame]), int(stored.indptr[frame + 1]))
+            log_post = (plain[n] / 2).log_softmax(0)
+            kept = stored.labels[part]
+            others = torch.ones(6, dtype=torch.bool)
+            others[kept] = False
+            soft = -(stored.probs[part] * log_post[kept]).sum()
+            soft = soft - stored.left[frame] * log_post[others].logsumexp(0)
+            hard = -plain[n].log_softmax(0)[batch.pdf_ids[n]]
+            expected = expected + 4 * soft + 0.3 * hard
+            n += 1
+    expected.backward()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(logits.grad, plain.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_a_store_that_does_not_fit_names_everything(corpus: Any) -> None:
+    data = read(corpus)
+    folder, _ = write_store(corpus, data, mean="geometric", label_set="0" * 64)
+    index = read_table(folder / "index.txt")
+    missing = index.pop(data.utt_ids[3])
+    other = data.utt_ids[5]
+    shard, frame, length, entry, entries = index[other].split()
+    index[other] = f"{shard} {frame} {int(length) - 1} {entry} {entries}"
+    write_table(folder / "index.txt", index)
+    assert missing
+    with pytest.raises(InputError) as caught:
+        StoredTargets(folder, DistillConfig(temperature=5.0), data)
+    text = "\n".join(caught.value.faults)
+    assert "temperature 2" in text
+    assert "configured for 5" in text
+    assert "geometric" in text
+    assert "digest 000000000000" in text
+    assert f"no targets for {data.utt_ids[3]}" in text
+    assert f"{other}: targets of {int(length) - 1} frames, features of {length}" in text
+    assert len(caught.value.faults) == 5
+
+
+def test_a_student_trains_on_a_store_but_not_on_mixes(corpus: Any) -> None:
+    folder, _ = write_store(corpus, read(corpus))
+    inputs = replace(corpus.inputs, targets=folder)
+    distill = DistillConfig(temperature=2.0)
+    train(inputs, corpus.config(distill=distill, epochs=1), corpus.root / "exp")
+    assert "targets" in read_manifest(corpus.root / "exp").inputs
+    mixing = corpus.config(distill=distill, augment=AugmentConfig(mix=MixConfig(prob=0.1)))
+    with pytest.raises(InputError, match="no store has targets for a mix"):
+        train(inputs, mixing, corpus.root / "other")
+    with pytest.raises(InputError, match="not a soft-target store"):
+        train(replace(inputs, targets=corpus.inputs.ali), mixing, corpus.root / "other")
 
 
 def test_take_frames() -> None:
