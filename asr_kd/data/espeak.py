@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,20 @@ class Voice(NamedTuple):
     rate: int
 
 
+def installed_version() -> str:
+    """Version of espeakng-loader, on which the samples depend.
+
+    Raises:
+        AsrKdError: if it is not installed.
+    """
+    try:
+        return version("espeakng-loader")
+    except PackageNotFoundError:
+        raise AsrKdError(
+            "the built-in corpus needs espeak-ng, which is not installed: pip install asr-kd[synth]"
+        ) from None
+
+
 def say(text: str, voice: Voice) -> NDArray[np.int16]:
     """Speaks a text.
 
@@ -49,7 +64,7 @@ def say(text: str, voice: Voice) -> NDArray[np.int16]:
         Samples at `RATE`, (N,); the same for the same arguments, whatever was said before.
 
     Raises:
-        AsrKdError: if espeakng-loader is not installed, or espeak-ng has no such voice.
+        AsrKdError: if espeak-ng cannot start or has no such voice.
     """
     process = _process()
     assert process.stdin is not None
@@ -68,12 +83,8 @@ def say(text: str, voice: Voice) -> NDArray[np.int16]:
 @cache
 def _process() -> subprocess.Popen[bytes]:
     """The process that speaks; it ends when its standard input is closed, so with this one."""
-    try:
-        import espeakng_loader
-    except ImportError:
-        raise AsrKdError(
-            "the built-in corpus needs espeak-ng, which is not installed: pip install asr-kd[synth]"
-        ) from None
+    import espeakng_loader
+
     command = [sys.executable, "-m", "asr_kd.data.espeak_process"]
     library, folder = espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
     process = subprocess.Popen(

@@ -208,6 +208,6 @@ def _read_dictionary(path: Path) -> dict[str, list[str]]:
 def _lines(path: Path) -> Iterator[str]:
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
     yield from (line for line in text.splitlines() if line.strip())

@@ -94,7 +94,8 @@ def prepare(corpus: Path | None, out: Path, config: SynthConfig, nj: int = 1) ->
     if corpus is not None:
         raise InputError(f"synth: --corpus {corpus}: the built-in corpus reads none")
     _check(config)
-    artefact = Artefact(out, "prepare", {"corpus": "synth", **config_dict(config)}, {})
+    inputs: dict[str, Path | str] = {"espeakng-loader": espeak.installed_version()}
+    artefact = Artefact(out, "prepare", {"corpus": "synth", **config_dict(config)}, inputs)
     if artefact.is_done():
         return
     work = artefact.begin()
