@@ -1,5 +1,6 @@
 """Means of several teachers' distributions at a temperature."""
 
+import math
 from collections.abc import Sequence
 from functools import reduce
 from typing import Literal
@@ -49,12 +50,17 @@ def average(
         total = sum(share * z for share, z in zip(shares, log_posts, strict=True))
         return torch.log_softmax(torch.as_tensor(total) / temperature, dim=-1)
     if mean == "arithmetic":
-        tempered = (
-            torch.log_softmax(z / temperature, dim=-1).add_(torch.tensor(share).log())
+        weighted = (
+            temper(z, temperature).add_(math.log(share))
             for share, z in zip(shares, log_posts, strict=True)
         )
-        return reduce(torch.logaddexp, tempered)
+        return reduce(torch.logaddexp, weighted)
     raise InputError(f"mean {mean!r}: expected arithmetic or geometric")
+
+
+def temper(log_post: Tensor, temperature: float) -> Tensor:
+    """Logits or log-posteriors (..., V) -> the log of `softmax(log_post / T)`."""
+    return torch.log_softmax(log_post / temperature, dim=-1)
 
 
 def mean_weights(weights: Sequence[float] | None, num_teachers: int) -> list[float]:

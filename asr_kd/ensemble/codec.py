@@ -54,7 +54,7 @@ class Keep:
             return cls(mass=None)
         try:
             parts = dict(part.split("=") for part in text.split(","))
-            keep = cls(float(parts.pop("mass", cls.mass)), int(parts.pop("cap", cls.cap)))
+            keep = cls(float(parts.pop("mass", "0.99")), int(parts.pop("cap", "64")))
         except ValueError:
             parts = {text: ""}
         if parts or keep.mass is None or not 0 < keep.mass <= 1 or not 0 < keep.cap < 1 << 16:
@@ -107,7 +107,7 @@ class SparseCodec:
         self.mass = keep.mass
         self.cap = min(keep.cap, num_labels)
         self.num_labels = num_labels
-        self.fields = (
+        self.fields: tuple[Field, ...] = (
             Field("counts", np.min_scalar_type(self.cap), per_frame=True),
             Field("labels", np.min_scalar_type(num_labels), per_frame=False),
             Field("codes", np.dtype(np.uint8), per_frame=False),
@@ -168,7 +168,9 @@ class DenseCodec:
 
     def __init__(self, num_labels: int) -> None:
         self.num_labels = num_labels
-        self.fields = (Field("log_probs", np.dtype(np.float16), per_frame=False),)
+        self.fields: tuple[Field, ...] = (
+            Field("log_probs", np.dtype(np.float16), per_frame=False),
+        )
 
     def encode(self, log_probs: Tensor) -> Arrays:
         """See `Codec`."""

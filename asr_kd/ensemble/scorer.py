@@ -8,13 +8,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asr_kd.config import config_dict
 from asr_kd.data.directory import DataDir
 from asr_kd.ensemble.average import Mean, average, mean_weights
-from asr_kd.ensemble.teachers import NetworkTeacher, open_teachers, require_same_frames
+from asr_kd.ensemble.teachers import (
+    NetworkTeacher,
+    open_teachers,
+    require_features,
+    same_num_frames,
+)
 from asr_kd.errors import InputError
 from asr_kd.features.reader import FeatureReader
-from asr_kd.features.spec import read_spec
 from asr_kd.labels import gmm
 from asr_kd.labels.label_set import LabelSet
 
@@ -109,9 +112,7 @@ class NetworkScorer(Scorer):
     def log_post(self, utt_id: str) -> NDArray[np.float32]:
         """See `Scorer`; InputError if models disagree on the number of frames."""
         each = [network.log_posts([utt_id])[0] for network in self._networks]
-        require_same_frames(
-            utt_id, {n.name: len(x) for n, x in zip(self._networks, each, strict=True)}
-        )
+        same_num_frames(utt_id, [n.name for n in self._networks], each)
         return average(each, self._weights, self._mean).cpu().numpy()
 
     def loglikes(self, utt_id: str) -> NDArray[np.float32]:
@@ -131,11 +132,7 @@ class GmmScorer(Scorer):
     def __init__(self, model_dir: Path, data_dir: Path) -> None:
         self._gmm = gmm.GmmModel.load(model_dir)
         self._name = str(model_dir)
-        spec = config_dict(read_spec(data_dir))
-        if spec != self._gmm.features:
-            raise InputError(
-                f"{model_dir}: trained on features {self._gmm.features}, {data_dir} has {spec}"
-            )
+        require_features(model_dir, self._gmm.features, data_dir)
         data = DataDir.read(data_dir, require=("utt2spk", "feats"))
         self._reader = FeatureReader(data, self._gmm.cmvn)
         self.label_set = self._gmm.label_set

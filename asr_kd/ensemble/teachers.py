@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from asr_kd.artefact import hash_file, hash_json
+from asr_kd.config import config_dict
 from asr_kd.data.directory import DataDir
 from asr_kd.errors import InputError
 from asr_kd.features.reader import FeatureReader
-from asr_kd.features.spec import read_spec
+from asr_kd.features.spec import FeatureSpec, read_spec
 from asr_kd.io.ark import Archive
 from asr_kd.io.table import read_table
 from asr_kd.labels.label_set import LabelSet
@@ -33,6 +34,7 @@ class Teacher(Protocol):
         label_set: the V labels.
         utt_ids: the utterances that it has posteriors for.
         num_frames: utterance id → frames, as far as they are known beforehand.
+        spec: the features behind them, where they are known.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Teacher(Protocol):
     label_set: LabelSet
     utt_ids: Collection[str]
     num_frames: Mapping[str, int]
+    spec: FeatureSpec | None
 
     def log_posts(self, utt_ids: Sequence[str]) -> list[Tensor]:
         """Log-posteriors (T,V) of each utterance, at T = 1.
@@ -67,12 +70,8 @@ class NetworkTeacher:
         self.name = str(model_dir)
         self.digest = self.checkpoint.digest
         self.label_set = self.checkpoint.label_set
-        spec = read_spec(data_dir)
-        if spec != self.checkpoint.spec:
-            raise InputError(
-                f"{model_dir}: trained on features {self.checkpoint.spec}, but {data_dir} has "
-                f"{spec}; give the model its own features as {model_dir}=FEATURE_DIR"
-            )
+        self.spec: FeatureSpec | None = self.checkpoint.spec
+        require_features(model_dir, config_dict(self.checkpoint.spec), data_dir)
         data = DataDir.read(data_dir, require=("utt2spk", "feats"))
         self.utt_ids: Collection[str] = data.feats.keys()
         self.num_frames = data.num_frames
@@ -116,6 +115,7 @@ class ArchiveTeacher:
         self._archive = Archive.read(scp)
         self.utt_ids: Collection[str] = self._archive.keys()
         self.num_frames: Mapping[str, int] = {}
+        self.spec: FeatureSpec | None = None
         self.digest = hash_json([hash_file(scp), self.label_set.digest, *_hash_archives(scp)])
 
     def log_posts(self, utt_ids: Sequence[str]) -> list[Tensor]:
@@ -193,19 +193,34 @@ def open_teachers(
     return teachers
 
 
-def require_same_frames(utt_id: str, num_frames: Mapping[str, int]) -> None:
-    """Refuses posteriors of different lengths for one utterance.
-
-    Args:
-        utt_id: the utterance.
-        num_frames: source → its number of frames.
+def require_features(model_dir: Path, trained_on: Mapping[str, Any], data_dir: Path) -> None:
+    """Refuses features of another kind than a model was trained on.
 
     Raises:
-        InputError: naming the utterance, each source and its number of frames.
+        InputError: with every option that differs, or if there is no specification.
     """
-    if len(set(num_frames.values())) > 1:
-        counts = ", ".join(f"{name} has {n}" for name, n in num_frames.items())
-        raise InputError(f"{utt_id}: numbers of frames differ: {counts}")
+    here = config_dict(read_spec(data_dir))
+    faults = [
+        f"{model_dir}: trained on features with {key} {trained_on.get(key)}, {data_dir} has "
+        f"{here.get(key)}; name its own features as {model_dir}=FEATURE_DIR"
+        for key in sorted(trained_on.keys() | here.keys())
+        if trained_on.get(key) != here.get(key)
+    ]
+    if faults:
+        raise InputError(faults)
+
+
+def same_num_frames(utt_id: str, names: Sequence[str], log_posts: Sequence[Tensor]) -> int:
+    """T of one utterance's posteriors (T,V) from several sources.
+
+    Raises:
+        InputError: naming the utterance and each source's number of frames if they differ.
+    """
+    counts = [len(log_post) for log_post in log_posts]
+    if len(set(counts)) > 1:
+        said = ", ".join(f"{name} has {n}" for name, n in zip(names, counts, strict=True))
+        raise InputError(f"{utt_id}: numbers of frames differ: {said}")
+    return counts[0]
 
 
 def _hash_archives(scp: Path) -> list[str]:

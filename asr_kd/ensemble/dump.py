@@ -1,0 +1,209 @@
+"""The stage `dump-targets`: teachers in, one store of their average for each temperature out."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from asr_kd import __version__
+from asr_kd.artefact import MANIFEST, Artefact, Manifest, hash_json
+from asr_kd.data.directory import DataDir
+from asr_kd.ensemble.average import Mean, average, mean_weights
+from asr_kd.ensemble.codec import Keep, make_codec
+from asr_kd.ensemble.statistics import Statistics
+from asr_kd.ensemble.store import Header, ShardWriter, TeacherId, write_header
+from asr_kd.ensemble.teachers import Teacher, open_teachers, same_num_frames
+from asr_kd.errors import InputError
+from asr_kd.io.atomic import write_text
+from asr_kd.shards import run_shards, split
+
+VERB = "dump-targets"
+_SHARD_SIZE = 200  # utterances
+_BATCH_FLOATS = 1 << 25  # posteriors of all teachers together
+_BATCH_FRAMES = (500, 10_000)
+
+
+@dataclass(frozen=True)
+class Dump:
+    """What is dumped; hashable and picklable.
+
+    Attributes:
+        teachers: names as `open_teacher` takes them.
+        data: feature directory; its utterances are dumped, and teachers that name no features of
+            their own read it.
+        temperatures: one store each.
+        mean: arithmetic or geometric.
+        weights: of the teachers; None for equal ones.
+        keep: what is kept of each frame.
+        device: where networks run: cpu, cuda, or auto.
+    """
+
+    teachers: tuple[str, ...]
+    data: Path
+    temperatures: tuple[float, ...] = (1.0,)
+    mean: Mean = "arithmetic"
+    weights: tuple[float, ...] | None = None
+    keep: Keep = field(default_factory=Keep)
+    device: str = "auto"
+
+    def torch_device(self) -> torch.device:
+        """The device of this process: each of a machine's processes takes a GPU in turn."""
+        if self.device == "cpu" or (self.device == "auto" and not torch.cuda.is_available()):
+            return torch.device("cpu")
+        if not torch.cuda.is_available():
+            raise InputError(f"device {self.device}: torch finds no GPU here")
+        local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
+        return torch.device("cuda", local % torch.cuda.device_count())
+
+
+def dump_targets(dump: Dump, out: Path, nj: int = 1) -> None:
+    """Averages the teachers and publishes the stores.
+
+    With one temperature `out` is the store; with several, `out/T1`, `out/T2.5` ... are.
+
+    Raises:
+        InputError: all faults of teachers, data and options together, before any work; then,
+            naming the utterance, for posteriors that are unusable or of different lengths.
+    """
+    teachers = _open(dump)
+    data = DataDir.read(dump.data)
+    weights = tuple(mean_weights(dump.weights, len(teachers)))
+    faults = _option_faults(dump) + _utterance_faults(teachers, data)
+    if faults:
+        raise InputError(faults)
+    config = {
+        "temperatures": list(dump.temperatures),
+        "mean": dump.mean,
+        "weights": list(weights),
+        "keep": str(dump.keep),
+        "teachers": list(dump.teachers),
+    }
+    digests = {f"teacher{k}": t.digest for k, t in enumerate(teachers, start=1)}
+    own = {f"{spec}": Path(spec.partition("=")[2]) for spec in dump.teachers if _has_features(spec)}
+    artefact = Artefact(out, VERB, config, {"data": dump.data, **digests, **own})
+    if artefact.is_done():
+        return
+    work = artefact.begin()
+    for folder in _folders(dump, work):
+        folder.mkdir(exist_ok=True)
+    shards = split(data.utt_ids, _SHARD_SIZE)
+    sizes = [len(shard) for shard in shards]
+    facts = run_shards(work, partial(_dump_shard, dump, work), shards, nj, VERB, sizes)
+    if facts is None:
+        return
+    infos = {}
+    shift = next((t.spec.frame_shift_ms for t in teachers if t.spec), None)
+    for temperature, folder in zip(dump.temperatures, _folders(dump, work), strict=True):
+        own_facts = [fact[_name(temperature)] for fact in facts]
+        header = Header(
+            temperature=temperature,
+            mean=dump.mean,
+            weights=weights,
+            teachers=tuple(TeacherId(name=t.name, digest=t.digest) for t in teachers),
+            label_set=teachers[0].label_set.digest,
+            num_labels=len(teachers[0].label_set),
+            keep=str(dump.keep),
+            frame_shift_ms=shift,
+        )
+        write_header(folder, header, own_facts)
+        statistics = Statistics.merged(Statistics(**fact["statistics"]) for fact in own_facts)
+        num_bytes = sum(fact["shard"]["num_bytes"] for fact in own_facts)
+        info = {"utterances": len(data.utt_ids), **statistics.summary(num_bytes)}
+        infos[_name(temperature)] = info
+        if folder != work:
+            _write_manifest(folder, artefact, temperature, info)
+    artefact.publish(infos if len(infos) > 1 else next(iter(infos.values())))
+
+
+@lru_cache(maxsize=1)
+def _open(dump: Dump) -> list[Teacher]:
+    return open_teachers(dump.teachers, dump.data, dump.torch_device())
+
+
+def _option_faults(dump: Dump) -> list[str]:
+    faults = [] if dump.temperatures else ["no temperature given"]
+    faults += [f"temperature {t:g}: not positive" for t in dump.temperatures if not t > 0]
+    if len(set(dump.temperatures)) < len(dump.temperatures):
+        faults.append(f"temperatures {dump.temperatures}: each only once")
+    return faults
+
+
+def _utterance_faults(teachers: Sequence[Teacher], data: DataDir) -> list[str]:
+    """Utterances that a teacher lacks, and numbers of frames that are known to differ."""
+    faults = []
+    for utt in data.utt_ids:
+        faults += [f"{t.name}: no posteriors of {utt}" for t in teachers if utt not in t.utt_ids]
+        known = [(t.name, t.num_frames[utt]) for t in teachers if utt in t.num_frames]
+        if len({count for _, count in known}) > 1:
+            counts = ", ".join(f"{name} has {count}" for name, count in known)
+            faults.append(f"{utt}: numbers of frames differ: {counts}")
+    return faults
+
+
+def _dump_shard(dump: Dump, work: Path, number: int, utt_ids: list[str]) -> Mapping[str, Any]:
+    teachers = _open(dump)
+    codec = make_codec(dump.keep, len(teachers[0].label_set))
+    stores = [(t, ShardWriter(codec), Statistics()) for t in dump.temperatures]
+    for batch in _batches(utt_ids, teachers):
+        each = [teacher.log_posts(batch) for teacher in teachers]
+        for utt, log_posts in zip(batch, zip(*each, strict=True), strict=True):
+            frames = same_num_frames(utt, [t.name for t in teachers], log_posts)
+            for temperature, writer, statistics in stores:
+                log_probs = average(log_posts, dump.weights, dump.mean, temperature)
+                if not bool(torch.isfinite(log_probs.logsumexp(1)).all()):
+                    names = ", ".join(t.name for t in teachers)
+                    raise InputError(f"{utt}: the mean of {names} is not a distribution")
+                arrays = codec.encode(log_probs)
+                writer.add(utt, frames, arrays)
+                statistics.add(log_posts, temperature, log_probs, codec.decode(arrays))
+    facts = {}
+    for (temperature, writer, statistics), folder in zip(stores, _folders(dump, work), strict=True):
+        written = writer.write(folder / f"targets.{number}.bin")
+        facts[_name(temperature)] = {**written, "statistics": asdict(statistics)}
+    return facts
+
+
+def _batches(utt_ids: Sequence[str], teachers: Sequence[Teacher]) -> Iterator[list[str]]:
+    """Utterances of like length, as many as fit into memory; each is padded to the longest."""
+    num_frames = {utt: n for teacher in teachers for utt, n in teacher.num_frames.items()}
+    floats = len(teachers) * len(teachers[0].label_set)
+    least, most = _BATCH_FRAMES
+    max_frames = min(max(_BATCH_FLOATS // floats, least), most)
+    batch: list[str] = []
+    for utt in sorted(utt_ids, key=lambda utt: num_frames.get(utt, most)):
+        if batch and (len(batch) + 1) * num_frames.get(utt, most) > max_frames:
+            yield batch
+            batch = []
+        batch.append(utt)
+    if batch:
+        yield batch
+
+
+def _name(temperature: float) -> str:
+    return f"T{temperature:g}"
+
+
+def _folders(dump: Dump, work: Path) -> list[Path]:
+    if len(dump.temperatures) == 1:
+        return [work]
+    return [work / _name(temperature) for temperature in dump.temperatures]
+
+
+def _has_features(spec: str) -> bool:
+    return "=" in spec and not spec.startswith("ark:")
+
+
+def _write_manifest(
+    folder: Path, artefact: Artefact, temperature: float, info: Mapping[str, Any]
+) -> None:
+    """Makes one of several stores an artefact of its own, which training can name as an input."""
+    fingerprint = hash_json([artefact.fingerprint, temperature])
+    manifest = Manifest(
+        VERB, fingerprint, artefact.config, artefact.inputs, dict(info), __version__
+    )
+    write_text(folder / MANIFEST, json.dumps(asdict(manifest), indent=2))
