@@ -127,12 +127,15 @@ class Artefact:
         """Whether the artefact stands already, made by the same verb, configuration and inputs."""
         if rank_and_world()[0] == 0:
             self._finish_publishing()
-        if not (self.path / MANIFEST).is_file():
-            return False
-        done = read_manifest(self.path).fingerprint == self.fingerprint
+        done = self._stands()
         if done and rank_and_world()[0] == 0:
             _logger.info("%s is up to date", self.path)
         return done
+
+    def _stands(self) -> bool:
+        if not (self.path / MANIFEST).is_file():
+            return False
+        return read_manifest(self.path).fingerprint == self.fingerprint
 
     def begin(self) -> Path:
         """Makes the work folder, or takes up the one that a killed run of this stage left.
@@ -144,7 +147,8 @@ class Artefact:
         begun = self.work / _BEGUN
         if rank_and_world()[0] != 0:
             deadline = time.monotonic() + _WAIT_SECONDS
-            while not self._has_begun():
+            # Rank 0 may even have published, where earlier runs or other ranks did all the shards.
+            while not (self._has_begun() or self._stands()):
                 if time.monotonic() > deadline:
                     raise AsrKdError(f"{self.work}: process 0 has not begun; is its disk shared?")
                 time.sleep(0.2)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from asr_kd.artefact import Artefact
 from asr_kd.errors import AsrKdError, InputError
 from asr_kd.shards import rank_and_world, run_shards, split
 
@@ -88,3 +89,17 @@ def test_rank_0_waits_for_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyP
     facts = run_shards(tmp_path, partial(count, tmp_path), SHARDS, 1, "count")
     late.join()
     assert facts == [{"utts": 3}, {"utts": -1}, {"utts": 3}, {"utts": -1}]
+
+
+def test_a_late_rank_finds_all_done_and_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artefact = Artefact(tmp_path / "out", "count", {}, {})
+    artefact.begin()
+    artefact.publish()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    late = Artefact(tmp_path / "out", "count", {}, {})
+    work = late.begin()
+    assert run_shards(work, partial(count, work), SHARDS, 1, "count") is None
+    assert not work.exists()

@@ -1,0 +1,197 @@
+# The steps that every recipe shares, in the order in which the data flows. Sourced by
+# recipes/*/run.sh, which calls them with what its corpus needs.
+#
+# A step is a few `asr-kd` commands, each of which makes one folder. What is up to date is skipped
+# and what was killed goes on, so a recipe can be called again at any time.
+
+set -euo pipefail
+
+recipe=$(cd "$(dirname "${BASH_SOURCE[1]}")" && pwd)
+root=$(cd "$recipe/../.." && pwd)
+name=$(basename "$recipe")
+configs=$root/configs/$name
+
+stage=1
+stop_stage=100
+nj=$(nproc)
+corpus=
+work=$root/work/$name
+results=
+seeds=1
+quick=false
+num_teachers=5
+
+usage() {
+  cat <<USAGE
+usage: recipes/$name/run.sh [options]
+  --corpus DIR      where the corpus is${corpus_note:+ ($corpus_note)}
+  --work DIR        where everything is made [$work]
+  --results FILE    where the table is written [WORK/RESULTS.md]
+  --stage N         first stage [$stage]
+  --stop-stage N    last stage [the last]
+  --nj N            local processes [$nj]
+  --seeds N         repetitions, each with teachers and students of its own [$seeds]
+  --teachers N      teachers of each repetition [$num_teachers]
+  --quick           smaller and faster: for a look, not for figures
+USAGE
+}
+
+parse_options() {
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --corpus) corpus=$2; shift 2 ;;
+      --work) work=$2; shift 2 ;;
+      --results) results=$2; shift 2 ;;
+      --stage) stage=$2; shift 2 ;;
+      --stop-stage) stop_stage=$2; shift 2 ;;
+      --nj) nj=$2; shift 2 ;;
+      --seeds) seeds=$2; shift 2 ;;
+      --teachers) num_teachers=$2; shift 2 ;;
+      --quick) quick=true; shift ;;
+      -h | --help) usage; exit 0 ;;
+      *) echo "$0: unknown option $1" >&2; usage >&2; exit 2 ;;
+    esac
+  done
+  mkdir -p "$work"
+  work=$(cd "$work" && pwd)
+  results=${results:-$work/RESULTS.md}
+  data=$work/data feats=$work/feats lang=$work/lang exp=$work/exp
+  export root configs nj data feats lang exp num_teachers quick
+}
+
+need_corpus() {
+  if [ -z "$corpus" ]; then
+    echo "$0: --corpus DIR is needed: $corpus_note" >&2
+    exit 2
+  fi
+  corpus=$(cd "$corpus" && pwd)
+}
+
+begin_stage() {  # begin_stage NUMBER TITLE: whether the stage is asked for
+  [ "$1" -ge "$stage" ] && [ "$1" -le "$stop_stage" ] || return 1
+  echo "== $name, stage $1: $2" >&2
+}
+
+# One stage's models are trained or decoded $nj at a time with one thread each: small networks use
+# two cores better as two processes than as two threads. Logs are in $exp/log.
+in_parallel() {  # in_parallel FUNCTION ARGUMENT...: calls FUNCTION ARGUMENT for each
+  local function=$1
+  shift
+  mkdir -p "$exp/log"
+  export -f "${functions[@]}"
+  printf '%s\n' "$@" |
+    OMP_NUM_THREADS=1 xargs -n 1 -P "$nj" bash -euo pipefail -c 'logged "$0" "$1"' "$function"
+}
+
+logged() {  # logged FUNCTION ARGUMENT
+  local log="$exp/log/$1.${2//\//-}.log" start=$SECONDS
+  if ! "$1" "$2" > "$log" 2>&1; then
+    echo "$1 $2 failed; the end of $log:" >&2
+    tail -n 20 "$log" >&2
+    return 255  # xargs starts no more
+  fi
+  echo "   $1 $2: $((SECONDS - start)) s" >&2
+}
+
+make_feats() {  # features of all sets, as configs/<recipe>/features.yaml says
+  local set
+  for set in train dev test; do
+    asr-kd make-feats "$data/$set" --out "$feats/$set" --nj "$nj" --config "$configs/features.yaml"
+  done
+}
+
+# A monophone GMM from a flat start; with it every set is aligned, once and for all systems.
+align_all() {
+  local set
+  asr-kd flat-start "$feats/train" "$lang" --out "$exp/mono" --nj "$nj"
+  for set in train dev test; do
+    asr-kd align "$feats/$set" "$lang" "$exp/mono" --out "$exp/ali_$set" --nj "$nj"
+  done
+}
+
+seed_of() {  # seed_of seedN/NAME
+  local n=${1#seed}
+  echo "${n%%/*}"
+}
+
+teachers_of() {  # teachers_of N: the teachers of repetition N
+  local i
+  for i in $(seq "$num_teachers"); do echo "seed$1/teacher$i"; done
+}
+
+teachers_of_all() {
+  local n
+  for n in $(seq "$seeds"); do teachers_of "$n"; done
+}
+
+of_all() {  # of_all NAME...: each name in every repetition
+  local n name
+  for n in $(seq "$seeds"); do
+    for name in "$@"; do echo "seed$n/$name"; done
+  done
+}
+
+# Trains exp/seedN/NAME as configs/<recipe>/NAME.yaml says. All teachers share teacher.yaml unless
+# one has a file of its own; --quick adds the overrides of quick.txt.
+train_model() {  # train_model seedN/NAME [OPTION...]
+  local model=$1 name=${1#*/} config overrides=() seed
+  shift
+  config=$configs/$name.yaml
+  seed=$(($(seed_of "$model") * 100))
+  case $name in
+    teacher*)
+      seed=$((seed + ${name#teacher}))
+      [ -e "$config" ] || config=$configs/teacher.yaml ;;
+    baseline) seed=$((seed + 50)) ;;
+    *) seed=$((seed + 60)) ;;
+  esac
+  if $quick; then read -ra overrides < "$configs/quick.txt"; fi
+  asr-kd train "$feats/train" "$exp/ali_train" --dev "$feats/dev" --dev-ali "$exp/ali_dev" \
+    --out "$exp/$model" --config "$config" "$@" "seed=$seed" ${overrides[@]+"${overrides[@]}"}
+}
+
+# The averaged posteriors of a repetition's teachers, on disk ...
+dump_targets() {  # dump_targets seedN/targets
+  local models=() teacher
+  for teacher in $(teachers_of "$(seed_of "$1")"); do models+=("$exp/$teacher"); done
+  asr-kd dump-targets "${models[@]}" --data "$feats/train" --out "$exp/$1"
+}
+
+distil_from_store() {  # distil_from_store seedN/NAME
+  train_model "$1" --targets "$exp/${1%/*}/targets"
+}
+
+# ... or the teachers on line, on the very input that the student sees.
+distil_on_line() {  # distil_on_line seedN/NAME
+  local options=() teacher
+  for teacher in $(teachers_of "$(seed_of "$1")"); do options+=(--teacher "$exp/$teacher"); done
+  train_model "$1" "${options[@]}"
+}
+
+# Decodes the test set with scales tuned on dev. The name `ensemble` stands for all teachers.
+decode_model() {  # decode_model seedN/NAME, or mono
+  local models=("$exp/$1") teacher
+  if [ "${1##*/}" = ensemble ]; then
+    models=()
+    for teacher in $(teachers_of "$(seed_of "$1")"); do models+=("$exp/$teacher"); done
+  fi
+  asr-kd decode "${models[@]}" --data "$feats/test" --tune-on "$feats/dev" --graph "$exp/graph" \
+    --ali "$exp/ali_test" --out "$exp/decode_test/$1"
+}
+
+write_results() {  # write_results TITLE ROLE...: the table of all repetitions
+  local title=$1 systems=() n teacher role
+  shift
+  for n in $(seq "$seeds"); do
+    for teacher in $(teachers_of "$n"); do
+      systems+=("teacher@$n=$exp/decode_test/$teacher")
+    done
+    for role in "$@"; do systems+=("$role@$n=$exp/decode_test/seed$n/$role"); done
+  done
+  asr-kd compare "gmm=$exp/decode_test/mono" "${systems[@]}" --title "$title" --out "$work/compare"
+  cp "$work/compare/RESULTS.md" "$results"
+  echo "table written to $results" >&2
+}
+
+functions=(logged seed_of teachers_of train_model dump_targets distil_from_store distil_on_line
+  decode_model)
