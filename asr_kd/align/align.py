@@ -85,6 +85,7 @@ def align(
         return
     setup = _Setup(data, lang, tuple(models), transitions, config)
     utt_ids = DataDir.read(data, require=("feats", "text")).utt_ids
+    _open.cache_clear()  # the files may be others than in this process's last call
     aligner, _ = _open(setup)  # finds every fault of the inputs before work begins
     work = artefact.begin()
     shards = split(utt_ids, config.shard_size)

@@ -25,8 +25,6 @@ from asr_kd.labels.lang import Lang
 from asr_kd.labels.topology import Topology
 from asr_kd.shards import rank_and_world, run_shards, split
 
-_TRAINED = "trained_topo.json"
-
 
 class FlatStartConfig(Config):
     """Configuration of the verb `flat-start`.
@@ -61,17 +59,17 @@ def flat_start(data: Path, lang: Path, out: Path, config: FlatStartConfig, nj: i
     folder = DataDir.read(data, require=("feats", "text"))
     language = Lang.read(lang)
     transcripts = language.encode(folder.text, str(data / "text"))
+    reader, spec = FeatureReader(folder, cmvn="speaker"), config_dict(read_spec(data))
     work = artefact.begin()
     if rank_and_world()[0] == 0 and not (work / DESCRIPTION).is_file():
-        reader = FeatureReader(folder, cmvn="speaker")
         training = ViterbiTraining(
             language, transcripts, reader, folder.num_frames, config.training
         )
         training.run()
-        training.topology.save(work / _TRAINED)
-        spec = config_dict(read_spec(data))
+        training.topology.save(work / "topo.json")
         model = GmmModel(training.gmms, language.label_set, "speaker", config.training.deltas, spec)
         model.save(work)
+    _open.cache_clear()
     _wait_for(work / DESCRIPTION)
     shards = split(folder.utt_ids, config.shard_size)
     func = partial(
@@ -79,7 +77,6 @@ def flat_start(data: Path, lang: Path, out: Path, config: FlatStartConfig, nj: i
     )
     facts = run_shards(work, func, shards, nj, "align", [len(shard) for shard in shards])
     if facts is not None:
-        (work / _TRAINED).unlink(missing_ok=True)
         publish_alignment(artefact, language, facts)
 
 
@@ -88,7 +85,7 @@ def _open(data: Path, lang: Path, work: Path, config: SearchConfig) -> tuple[Ali
     """This process's aligner by the trained GMMs."""
     folder, language = DataDir.read(data, require=("feats", "text")), Lang.read(lang)
     transcripts = language.encode(folder.text, str(data / "text"))
-    language = replace(language, topology=Topology.load(work / _TRAINED))
+    language = replace(language, topology=Topology.load(work / "topo.json"))
     model, reader = GmmModel.load(work), FeatureReader(folder, cmvn="speaker")
     return Aligner(language, config, transcripts), lambda utt_id: model.log_likes(reader[utt_id])
 

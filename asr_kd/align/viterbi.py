@@ -1,6 +1,6 @@
 """Forced alignment of single utterances, with a second try and the reason where there is none."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import kaldifst
@@ -50,25 +50,22 @@ class Aligned(NamedTuple):
     reason: str = ""
 
 
-@dataclass
 class Aligner:
-    """Aligns transcripts of one language; keeps the graphs that it made.
+    """Aligns transcripts of one language.
 
-    Attributes:
+    Args:
         lang: words, phones and transitions.
         config: of the search.
         transcripts: utterance id → word numbers.
     """
 
-    lang: Lang
-    config: SearchConfig
-    transcripts: dict[str, list[int]]
-    _decoders: dict[str, GraphDecoder] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._graphs = TrainingGraphs(
-            self.lang, self.config.transition_scale, self.config.self_loop_scale
-        )
+    def __init__(
+        self, lang: Lang, config: SearchConfig, transcripts: Mapping[str, list[int]]
+    ) -> None:
+        self.lang = lang
+        self.config = config
+        self.transcripts = transcripts
+        self._graphs = TrainingGraphs(lang, config.transition_scale, config.self_loop_scale)
 
     def obstacle(self, utt_id: str, num_frames: int) -> str:
         """Why no path can exist, or an empty string."""
@@ -78,6 +75,10 @@ class Aligner:
         if needed > num_frames:
             return f"its transcript needs at least {needed} frames, its audio has {num_frames}"
         return ""
+
+    def graph(self, utt_id: str) -> "kaldifst.StdVectorFst":
+        """The graph of an utterance's transcript."""
+        return self._graphs(self.transcripts[utt_id])
 
     def align(self, utt_id: str, scores: NDArray[np.float32]) -> Aligned:
         """The best path through the states of the transcript.
@@ -91,28 +92,19 @@ class Aligner:
         """
         if reason := self.obstacle(utt_id, len(scores)):
             return Aligned(None, reason=reason)
-        decoder = self._decoder(utt_id)
-        scaled = np.float32(self.config.acoustic_scale) * scores
-        for beam in (self.config.beam, self.config.retry_beam):
-            decoder.set_beam(beam)
-            path = decoder.decode(scaled, utt_id)
-            if path.complete:
-                return Aligned(path.labels, path.cost, retried=beam != self.config.beam)
-        return Aligned(
-            None, retried=True, reason=f"no path reached its end within beam {beam:g}; "
-            f"does the transcript belong to the audio?"
-        )  # fmt: skip
-
-    def graph(self, utt_id: str) -> "kaldifst.StdVectorFst":
-        """The graph of a transcript."""
-        return self._graphs(self.transcripts[utt_id])
-
-    def _decoder(self, utt_id: str) -> GraphDecoder:
-        if utt_id not in self._decoders:
-            self._decoders[utt_id] = GraphDecoder(
-                self.graph(utt_id),
-                len(self.lang.label_set),
-                self.config.beam,
-                self.config.max_active,
-            )
-        return self._decoders[utt_id]
+        config = self.config
+        graph, num_labels = self.graph(utt_id), len(self.lang.label_set)
+        decoder = GraphDecoder(graph, num_labels, config.beam, config.max_active)
+        scaled = np.float32(config.acoustic_scale) * scores
+        path = decoder.decode(scaled, utt_id)
+        if path.complete:
+            return Aligned(path.labels, path.cost)
+        decoder.set_beam(config.retry_beam)
+        path = decoder.decode(scaled, utt_id)
+        if path.complete:
+            return Aligned(path.labels, path.cost, retried=True)
+        reason = (
+            f"no path reached its end within beam {config.retry_beam:g}; does the transcript "
+            f"belong to the audio?"
+        )
+        return Aligned(None, retried=True, reason=reason)

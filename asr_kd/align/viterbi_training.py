@@ -81,7 +81,7 @@ class ViterbiTraining:
     ) -> None:
         self._config = config
         self._rng = np.random.default_rng(config.seed)
-        self._aligner = Aligner(lang, config.search, dict(transcripts))
+        self._aligner = Aligner(lang, config.search, transcripts)
         self.topology: Topology = lang.topology
         self._lang = lang
         self._utts: list[str] = []
@@ -104,9 +104,11 @@ class ViterbiTraining:
                     growth = (i + 1) / config.growing
                     wanted = round(most + growth * max(0, config.gaussians - most))
                     self.gmms = split(self.gmms, step.frames, wanted, self._rng)
-                _logger.info("iteration %d: %.3f nats per frame, %d Gaussians",
+                _logger.debug("iteration %d: %.3f nats per frame, %d Gaussians",
                              i + 1, step.log_like, len(self.gmms.weights))  # fmt: skip
                 advance(1)
+        _logger.info("%d Gaussians in %d states, %.3f nats per frame",
+                     len(self.gmms.weights), most, step.log_like)  # fmt: skip
         unseen = np.flatnonzero(step.frames == 0)
         if len(unseen):
             names = [self._lang.label_set.names[label] for label in unseen]

@@ -33,11 +33,12 @@ class Hmm:
     @property
     def min_frames(self) -> int:
         """Frames of the shortest way through."""
-        reached, frames = {0}, 1
-        while not any(to == self.num_states for s in reached for to, _ in self.transitions[s]):
-            reached = {to for s in reached for to, _ in self.transitions[s]}
-            frames += 1
-        return frames
+        reached = {0}
+        for frames in range(1, self.num_states + 1):
+            reached = {to for state in reached for to, _ in self.transitions[state]}
+            if self.num_states in reached:
+                return frames
+        raise ValueError("no way leads out of its states")
 
 
 def left_to_right(num_states: int) -> Hmm:
@@ -141,6 +142,6 @@ def _hmm(phone: str, rows: Sequence[Sequence[Sequence[float]]]) -> Hmm:
         total = sum(prob for _, prob in row)
         if abs(total - 1) > 1e-4 or any(not 0 <= to <= len(rows) or p <= 0 for to, p in row):
             raise ValueError(f"state {state} of {phone}: transitions {row} are no distribution")
-    if not any(to == len(rows) for row in transitions for to, _ in row):
-        raise ValueError(f"{phone}: no transition leaves it")
-    return Hmm(transitions)
+    hmm = Hmm(transitions)
+    _ = hmm.min_frames  # fails if the phone cannot be left
+    return hmm
