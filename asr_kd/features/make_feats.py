@@ -141,9 +141,9 @@ def _compute(job: _Job, utt_id: str) -> NDArray[np.float32]:
     if rate != wanted:
         if not job.config.resample:  # the header said otherwise, or this is a pipe
             raise InputError(wrong_rate(f"{utt_id}: {path}", rate, wanted))
-        import librosa
+        import soxr  # type: ignore[import-untyped]
 
-        samples = librosa.resample(samples, orig_sr=rate, target_sr=wanted)
+        samples = soxr.resample(samples, rate, wanted)
     # The noise of an utterance must not depend on its shard, nor on those before it.
     feats = extract(samples, job.config.spec, seed=zlib.crc32(utt_id.encode()))
     if len(feats) and (fault := matrix_fault(feats)):
@@ -200,6 +200,9 @@ def _finish(job: _Job, shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     num_frames: dict[str, int] = {}
     stats: dict[str, Any] = defaultdict(float)
     skipped: list[str] = []
+    dims = {len(m[0]) - 1 for shard in shards for m in shard["stats"].values()}
+    if len(dims) > 1:
+        raise InputError(f"{job.data.path}/feats.scp: matrices of {sorted(dims)} coefficients")
     for shard in shards:
         feats |= shard["feats"]
         num_frames |= shard["num_frames"]
@@ -207,9 +210,6 @@ def _finish(job: _Job, shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for speaker, matrix in shard["stats"].items():
             stats[speaker] = stats[speaker] + np.array(matrix)
     _report_skipped(job.data, skipped)
-    dims = {matrix.shape[1] - 1 for matrix in stats.values()}
-    if len(dims) > 1:
-        raise InputError(f"{job.data.path}/feats.scp: matrices of {sorted(dims)} coefficients")
     with ArkWriter(job.work / "cmvn.ark", published=job.final / "cmvn.ark") as ark:
         for speaker in sorted(stats, key=str.encode):
             ark.write(speaker, stats[speaker].astype(np.float32))
