@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,7 +34,7 @@ EVERYTHING = AugmentConfig(
 )
 
 
-def busy_config(corpus, **values: object) -> TrainConfig:
+def busy_config(corpus: Any, **values: object) -> TrainConfig:
     """Everything that draws random numbers or keeps state."""
     return corpus.config(
         augment=EVERYTHING, ema_decay=0.9, save_every=2, muon_learning_rate=0.01, **values
@@ -54,7 +55,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("last_step", [1, 3, 9, 11])
-def test_killed_in_mid_epoch(corpus, last_step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_in_mid_epoch(corpus: Any, last_step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     config = busy_config(corpus)
     train(corpus.inputs, config, corpus.root / "whole")
     step = loop.Trainer._step
@@ -73,7 +74,7 @@ def test_killed_in_mid_epoch(corpus, last_step: int, monkeypatch: pytest.MonkeyP
     assert_same_bits(corpus.root / "whole", corpus.root / "cut")
 
 
-def test_another_configuration_starts_anew(corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_configuration_starts_anew(corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     step = loop.Trainer._step
 
     def dying_step(self, *args):
@@ -90,7 +91,7 @@ def test_another_configuration_starts_anew(corpus, monkeypatch: pytest.MonkeyPat
     assert_same_bits(corpus.root / "whole", corpus.root / "cut")
 
 
-def test_interrupt_saves_the_state(corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_saves_the_state(corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     config = busy_config(corpus).model_copy(update={"save_every": 1000})
     train(corpus.inputs, config, corpus.root / "whole")
     step = loop.Trainer._step
@@ -111,18 +112,19 @@ def test_interrupt_saves_the_state(corpus, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.slow
-def test_sigkill_of_the_command(corpus) -> None:
+def test_sigkill_of_the_command(corpus: Any) -> None:
     i = corpus.inputs
+    main = "from asr_kd.cli.main import main; main()"
     command = [
-        sys.executable, "-m", "asr_kd.cli.main", "train", i.data, i.ali, "--dev", i.dev,
-        "--dev-ali", i.dev_ali, "--out", corpus.root / "cut", "epochs=40", "save_every=3",
+        sys.executable, "-c", main, "train", i.data, i.ali, "--dev", i.dev,
+        "--dev-ali", i.dev_ali, "--out", corpus.root / "cut", "epochs=12", "save_every=3",
         "max_frames=300", "accelerator=cpu",
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     state = corpus.root / ".cut.building" / "state.json"
     process = subprocess.Popen(command, env=environment)
     deadline = time.monotonic() + 60
-    while not state.exists() or json.loads(state.read_text())["step"] < 20:
+    while not state.exists() or json.loads(state.read_text())["step"] < 10:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)

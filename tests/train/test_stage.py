@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 
@@ -7,7 +8,7 @@ from asr_kd.models.checkpoint import Checkpoint
 from asr_kd.train.stage import train
 
 
-def test_a_training_learns_and_publishes(corpus, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_training_learns_and_publishes(corpus: Any, caplog: pytest.LogCaptureFixture) -> None:
     out = corpus.root / "exp"
     train(corpus.inputs, corpus.config(epochs=6, learning_rate=0.01), out)
     manifest = read_manifest(out, "train")
