@@ -1,5 +1,6 @@
 """The configurations that ship are valid."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -23,4 +24,4 @@ def test_the_papers_network() -> None:
     model = build_model(load_config(TrainConfig, file).model, 40, 14000)
     # 26 frames of 40 coefficients, 8 layers of 2560, 14,000 states (paper, section 3).
     sizes = [26 * 40, *[2560] * 8, 14000]
-    assert model.num_params == sum((a + 1) * b for a, b in zip(sizes, sizes[1:], strict=False))
+    assert model.num_params == sum((a + 1) * b for a, b in itertools.pairwise(sizes))
