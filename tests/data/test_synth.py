@@ -1,4 +1,5 @@
 import os
+import time
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def test_espeak_says_the_same_whatever_was_said_before() -> None:
     voices = [Voice(f"en-us+{variant}", 50, 50, 160) for variant in ("f3", "klatt", "m1")]
     first = [say("x seven b", voice) for voice in voices]
     espeak._process.cache_clear()
+    time.sleep(1.1)  # espeak-ng seeds its noise by the second it starts in
     again = [say("x seven b", voice) for voice in reversed(voices)][::-1]
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -88,6 +90,21 @@ def test_every_letter_is_said_by_its_name() -> None:
     # Between words "a" is the article, a short vowel; the letter is a long diphthong.
     assert len(say("b [['eI]] b", voice)) > 1.1 * len(say("b a b", voice))
     np.testing.assert_array_equal(say("b [['eI]]", voice), say("b a", voice))
+
+
+def test_words_are_said_in_order_and_the_letter_a_is_no_article(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = []
+
+    def hear(text: str, voice: Voice) -> np.ndarray:
+        said.append(text)
+        return np.ones(999, np.int16)
+
+    monkeypatch.setattr(espeak, "say", hear)
+    task = synth._Task("x-1", "train", Voice("en", 50, 50, 160), ["A", "B", "ZERO", "A"], "x.flac")
+    synth._record(task, SynthConfig())
+    assert said[0].replace(",", "").split() == ["[['eI]]", "b", "zero", "[['eI]]"]
 
 
 @pytest.mark.usefixtures("fake_voice")

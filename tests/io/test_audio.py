@@ -13,7 +13,7 @@ RATE = 8000
 
 
 def ramp(n: int) -> np.ndarray:
-    return (np.arange(n) % 2000 - 1000).astype(np.int16)
+    return (np.arange(n) % 1009 - 500).astype(np.int16)
 
 
 def write(path: Path, samples: np.ndarray, **options: str) -> Path:
@@ -78,11 +78,14 @@ def test_a_segment_takes_memory_for_itself_only(tmp_path: Path) -> None:
     assert peak < 500_000
 
 
-@pytest.mark.parametrize("suffix", ["wav", "sph", "flac"])
+@pytest.mark.parametrize("suffix", ["wav", "sph", "flac", "mp3"])
 def test_truncated_audio_is_named(tmp_path: Path, suffix: str) -> None:
     noise = np.random.default_rng(0).integers(-9000, 9000, 20000).astype(np.int16)
     file = tmp_path / f"a.{suffix}"
-    (sphere if suffix == "sph" else write)(file, noise)
+    if suffix == "sph":
+        sphere(file, noise)
+    else:
+        soundfile.write(file, noise, RATE)
     file.write_bytes(file.read_bytes()[: 2 * len(file.read_bytes()) // 3])
     with pytest.raises(InputError, match=rf"a\.{suffix}: truncated"):
         read_audio(file)
