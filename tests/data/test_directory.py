@@ -67,6 +67,13 @@ def test_a_subset_of_strangers_is_refused() -> None:
         DataDir(Path("d"), {"a": "s"}).subset(["a", "zz"])
 
 
+def test_where_the_sound_of_an_utterance_is() -> None:
+    whole = DataDir(Path("d"), {"a": "s"}, {"a": "a.wav"})
+    assert whole.audio("a") == ("a.wav", 0.0, None)
+    cut = DataDir(Path("d"), {"a": "s"}, {"r": "r.wav"}, {"a": Segment("r", 1.5, 2.0)})
+    assert cut.audio("a") == ("r.wav", 1.5, 2.0)
+
+
 def test_order_is_that_of_the_c_locale() -> None:
     data = DataDir(Path("d"), {"b-1": "b", "B-1": "B", "b-10": "b", "é-1": "é", "b1": "b"})
     assert data.utt_ids == ["B-1", "b-1", "b-10", "b1", "é-1"]
