@@ -255,7 +255,8 @@ def _soft_forward(z: Tensor, targets: _Kept | Tensor) -> tuple[Tensor, Tensor, T
     rest = _lse_(z)
     lse = torch.logaddexp(rest, _segment_lse(kept, row_of, len(z)))
     soft = -torch.dot(probs, kept - lse[row_of, 0])
-    return soft - torch.where(left > 0, left * (rest - lse), 0.0).sum(), lse, rest
+    bucket = _held(left, rest)
+    return soft - torch.where(bucket > 0, bucket * (rest - lse), 0.0).sum(), lse, rest
 
 
 def _soft_backward(
@@ -272,13 +273,19 @@ def _soft_backward(
     places, row_of, probs, left = targets
     flat = z.view(-1)
     kept = (flat[places] - lse[row_of, 0]).exp_()
-    mass = left.clone()
+    bucket = _held(left, rest)
+    mass = bucket.clone()
     mass[:, 0].index_add_(0, row_of, probs)
     mass.mul_(slope).add_(hard)
     flat[places] = -torch.inf
     z.sub_(rest.clamp_min(torch.finfo(z.dtype).min)).exp_()
-    z.mul_((rest - lse).exp_().mul_(mass).sub_(slope * left))
+    z.mul_((rest - lse).exp_().mul_(mass).sub_(slope * bucket))
     flat[places] = kept * mass[row_of, 0] - slope * probs
+
+
+def _held(left: Tensor, rest: Tensor) -> Tensor:
+    """What is left, or 0 where no label is: rounding must not turn a loss into infinity."""
+    return left.masked_fill(rest.isneginf(), 0.0)
 
 
 def _segment_lse(values: Tensor, row_of: Tensor, num_rows: int) -> Tensor:

@@ -201,9 +201,8 @@ def _has_features(spec: str) -> bool:
 def _write_manifest(
     folder: Path, artefact: Artefact, temperature: float, info: Mapping[str, Any]
 ) -> None:
-    """Makes one of several stores an artefact of its own, which training can name as an input."""
+    """Makes one of several stores an artefact of its own, an input that training can name."""
     fingerprint = hash_json([artefact.fingerprint, temperature])
-    manifest = Manifest(
-        VERB, fingerprint, artefact.config, artefact.inputs, dict(info), __version__
-    )
+    config = {**artefact.config, "temperatures": [temperature]}
+    manifest = Manifest(VERB, fingerprint, config, artefact.inputs, dict(info), __version__)
     write_text(folder / MANIFEST, json.dumps(asdict(manifest), indent=2))
