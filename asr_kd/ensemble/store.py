@@ -7,17 +7,17 @@ codec one after the other, each for all its utterances and from a multiple of 8 
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pydantic
+from numpy.typing import NDArray
 
 from asr_kd.artefact import hash_file
 from asr_kd.config import Config
 from asr_kd.ensemble.average import Mean
-from asr_kd.ensemble.codec import Arrays, Codec, Field, Keep, make_codec
+from asr_kd.ensemble.codec import Arrays, Codec, Keep, make_codec
 from asr_kd.ensemble.soft_targets import SoftTargets
 from asr_kd.errors import InputError
 from asr_kd.io.atomic import write_bytes, write_text
@@ -87,6 +87,12 @@ class Place(NamedTuple):
     entry: int
     num_entries: int
 
+    def require_inside(self, shard: Shard) -> None:
+        """Raises ValueError if the shard ends before."""
+        frames, entries = self.frame + self.num_frames, self.entry + self.num_entries
+        if min(self) < 0 or frames > shard.num_frames or entries > shard.num_entries:
+            raise ValueError
+
 
 class TargetStore(Mapping[str, SoftTargets]):
     """Random access to a store by utterance id; make it by `open`.
@@ -101,6 +107,7 @@ class TargetStore(Mapping[str, SoftTargets]):
         self.header = header
         self._places = places
         self._codec = header.codec
+        self._fields = self._codec.fields
         self._maps: dict[int, Arrays] = {}
 
     @classmethod
@@ -121,10 +128,14 @@ class TargetStore(Mapping[str, SoftTargets]):
             raise InputError([*faults, f"remove {path} and run dump-targets again"])
         places = {}
         for utt_id, line in read_table(path / INDEX).items():
-            numbers = line.split()
-            if len(numbers) != len(Place._fields) or not all(n.isdigit() for n in numbers):
-                raise InputError(f"{path / INDEX}: {utt_id}: {line!r}: expected 5 numbers")
-            places[utt_id] = Place(*map(int, numbers))
+            try:
+                places[utt_id] = place = Place(*map(int, line.split()))
+                place.require_inside(header.shards[place.shard])
+            except (ValueError, TypeError, IndexError):
+                raise InputError(
+                    f"{path / INDEX}: {utt_id}: {line!r} is no place in the shards; remove {path} "
+                    f"and run dump-targets again"
+                ) from None
         return cls(path, header, places)
 
     def require(self, temperature: float, label_set: LabelSet, mean: Mean | None = None) -> None:
@@ -182,10 +193,6 @@ class TargetStore(Mapping[str, SoftTargets]):
         )
 
     @property
-    def _fields(self) -> tuple[Field, ...]:
-        return self._codec.fields
-
-    @cached_property
     def num_bytes(self) -> int:
         """Of all shards, without header and index."""
         return sum(shard.num_bytes for shard in self.header.shards)
@@ -193,7 +200,9 @@ class TargetStore(Mapping[str, SoftTargets]):
     def _shard(self, number: int) -> Arrays:
         if number not in self._maps:
             shard = self.header.shards[number]
-            data = np.memmap(self.path / shard.file, dtype=np.uint8, mode="r")
+            data: NDArray[np.uint8] = np.empty(0, dtype=np.uint8)  # a file to map is not empty
+            if shard.num_bytes:
+                data = np.memmap(self.path / shard.file, dtype=np.uint8, mode="r")
             arrays, start = {}, 0
             for field in self._fields:
                 length = shard.num_frames if field.per_frame else shard.num_entries
