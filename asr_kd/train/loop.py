@@ -78,15 +78,14 @@ class Trainer:
         if config.ema_decay:
             average = get_ema_multi_avg_fn(config.ema_decay)
             self.averaged = AveragedModel(network, multi_avg_fn=average)
-        self._load()
-        dims = network.input_dim
-        mean = network.frontend.mean[:dims].numpy().copy()
-        std = network.frontend.std[:dims].numpy().copy()
-        self.augment = Augment(config.augment, mean, std)
         # `network` stays the bare module: evaluation and checkpoints do without the wrapper.
         self.model, *self.wrapped_optimizers = fabric.setup(network, *self.optimizers)
         if self.averaged is not None:
             self.averaged.to(fabric.device)
+        self._load()  # on the device: an optimizer's state goes where its parameters are
+        dims = network.input_dim
+        mean, std = (x[:dims].cpu().numpy() for x in (network.frontend.mean, network.frontend.std))
+        self.augment = Augment(config.augment, mean.copy(), std.copy())
         objective.to(fabric.device)
 
     def run(self) -> None:

@@ -2,9 +2,11 @@ import json
 from typing import Any
 
 import pytest
+import torch
 
 from asr_kd.artefact import read_manifest
 from asr_kd.models.checkpoint import Checkpoint
+from asr_kd.train import loop
 from asr_kd.train.stage import train
 
 
@@ -27,3 +29,25 @@ def test_a_training_learns_and_publishes(corpus: Any, caplog: pytest.LogCaptureF
     before = (out / "model.safetensors").stat().st_mtime_ns
     train(corpus.inputs, corpus.config(epochs=6, learning_rate=0.01), out)
     assert (out / "model.safetensors").stat().st_mtime_ns == before  # up to date
+
+
+@pytest.mark.gpu
+def test_a_training_on_the_gpu(corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    config = corpus.config(
+        epochs=6, learning_rate=0.01, accelerator="cuda", ema_decay=0.5, save_every=1
+    )
+    step = loop.Trainer._step
+
+    def dying_step(self: loop.Trainer, *args: Any) -> tuple[float, float]:
+        if self.progress.step == 9:
+            raise KeyboardInterrupt
+        return step(self, *args)
+
+    monkeypatch.setattr(loop.Trainer, "_step", dying_step)
+    with pytest.raises(KeyboardInterrupt):
+        train(corpus.inputs, config, corpus.root / "exp")
+    monkeypatch.setattr(loop.Trainer, "_step", step)
+    train(corpus.inputs, config, corpus.root / "exp")
+    assert read_manifest(corpus.root / "exp").info["dev_frame_accuracy"] > 0.7
