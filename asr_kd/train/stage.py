@@ -81,7 +81,8 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
     work = artefact.begin()
     if inputs.init is None and not has_state(work):
         network.frontend.fit(_all_feats(data))
-    write_config(config, work / "config.yaml")
+    if fabric.is_global_zero:
+        write_config(config, work / "config.yaml")
     trainer = Trainer(fabric, config, work, network, data, dev, objective, log_prior(inputs.ali))
     trainer.run()
     fabric.barrier()
