@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import kaldifst
 
+from asr_kd.errors import InputError
 from asr_kd.labels.lang import Lang
 from asr_kd.labels.lexicon import SENTENCE_END, SENTENCE_START
 from asr_kd.search.ngram import ZERO, NgramModel
@@ -29,8 +30,13 @@ def grammar_fst(lang: Lang, model: NgramModel) -> "kaldifst.StdVectorFst":
 
     Returns:
         G, sorted by input label.
+
+    Raises:
+        InputError: if model and lexicon have no word in common.
     """
     words = {word: lang.words[word] for word in _spoken(lang)}
+    if not words.keys() & set(model.words):
+        raise InputError("the language model has not one of its words in the lexicon")
     _report(model, words)
     return _Builder(model, words, lang.words["#0"]).build()
 
