@@ -18,6 +18,7 @@ from asr_kd.labels.priors import log_prior
 from asr_kd.models.base import AcousticModel
 from asr_kd.models.build import build_model
 from asr_kd.models.checkpoint import Checkpoint
+from asr_kd.shards import rank_and_world
 from asr_kd.train.config import TrainConfig
 from asr_kd.train.dataset import AlignedData
 from asr_kd.train.loop import Trainer
@@ -110,14 +111,13 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
 
 def make_fabric(config: TrainConfig) -> Fabric:
     """One device here, or one a process as `torchrun` or `srun` started them."""
-    world = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
-    local = int(
-        os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_NTASKS_PER_NODE") or world
-    )
+    _, world = rank_and_world()
+    local = os.environ.get("LOCAL_WORLD_SIZE")  # torchrun's; Slurm tells the number of machines
+    nodes = world // int(local) if local else int(os.environ.get("SLURM_NNODES", "1"))
     fabric = Fabric(
         accelerator=config.accelerator,
-        devices=local,
-        num_nodes=world // local,
+        devices=world // nodes if world > 1 else 1,
+        num_nodes=nodes if world > 1 else 1,
         strategy="ddp" if world > 1 else "auto",
         precision=config.precision,
     )
