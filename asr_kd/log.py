@@ -19,7 +19,14 @@ def setup_logging(verbose: bool = False) -> None:
         stream=sys.stderr,
         force=True,
     )
-    for chatty in ("matplotlib", "numba", "urllib3", "fsspec", "lightning.fabric"):
+    for chatty in (
+        "matplotlib",
+        "numba",
+        "urllib3",
+        "fsspec",
+        "lightning_fabric",
+        "lightning_utilities",
+    ):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
 

@@ -9,6 +9,7 @@ import json
 import logging
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -113,9 +114,9 @@ def _results(
 def _one_thread() -> None:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"
-    import torch
-
-    torch.set_num_threads(1)
+    # Where unpickling the work has imported torch already, the variables come too late.
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
     setup_logging()
 
 

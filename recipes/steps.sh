@@ -93,10 +93,10 @@ logged() {  # logged FUNCTION ARGUMENT
   echo "   $1 $2: $((SECONDS - start)) s" >&2
 }
 
-make_feats() {  # features of all sets, as configs/<recipe>/features.yaml says
+make_feats() {  # make_feats [OPTION...]: features of all sets; without options, ready-made ones
   local set
   for set in train dev test; do
-    asr-kd make-feats "$data/$set" --out "$feats/$set" --nj "$nj" --config "$configs/features.yaml"
+    asr-kd make-feats "$data/$set" --out "$feats/$set" --nj "$nj" "$@"
   done
 }
 
@@ -162,10 +162,14 @@ distil_from_store() {  # distil_from_store seedN/NAME
 }
 
 # ... or the teachers on line, on the very input that the student sees.
-distil_on_line() {  # distil_on_line seedN/NAME
-  local options=() teacher
+distil_on_line() {  # distil_on_line seedN/NAME: it starts from the first teacher's weights
+  local options=(--init "$exp/${1%/*}/teacher1") teacher
   for teacher in $(teachers_of "$(seed_of "$1")"); do options+=(--teacher "$exp/$teacher"); done
   train_model "$1" "${options[@]}"
+}
+
+train_from_teacher() {  # train_from_teacher seedN/NAME: hard labels, the first teacher's weights
+  train_model "$1" --init "$exp/${1%/*}/teacher1"
 }
 
 # Decodes the test set with scales tuned on dev. The name `ensemble` stands for all teachers.
@@ -194,4 +198,4 @@ write_results() {  # write_results TITLE ROLE...: the table of all repetitions
 }
 
 functions=(logged seed_of teachers_of train_model dump_targets distil_from_store distil_on_line
-  decode_model)
+  train_from_teacher decode_model)

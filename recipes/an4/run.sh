@@ -21,7 +21,9 @@ if begin_stage 1 "data directories"; then
 fi
 
 if begin_stage 2 "features, language, graph"; then
-  make_feats
+  sound=()
+  if [ -e "$data/train/wav.scp" ]; then sound=(--config "$configs/features.yaml"); fi
+  make_feats ${sound[@]+"${sound[@]}"}
   asr-kd prepare-lang "$data/dict" --out "$lang"
   asr-kd make-graph "$lang" "$data/lm.arpa" --out "$exp/graph"
 fi
@@ -37,7 +39,7 @@ fi
 if begin_stage 5 "students: hard labels, stored targets, teachers on line"; then
   in_parallel dump_targets $(of_all targets)
   in_parallel distil_on_line $(of_all student)
-  in_parallel train_model $(of_all hard-student)
+  in_parallel train_from_teacher $(of_all hard-student)
   in_parallel distil_from_store $(of_all stored-student)
 fi
 

@@ -11,7 +11,7 @@ if begin_stage 1 "speech"; then
 fi
 
 if begin_stage 2 "features, language, graph"; then
-  make_feats
+  make_feats --config "$configs/features.yaml"
   asr-kd prepare-lang "$data/dict" --out "$lang"
   asr-kd train-lm "$data/lm_train.txt" --lang "$lang" --out "$exp/lm" order=1
   asr-kd make-graph "$lang" "$exp/lm" --out "$exp/graph"
