@@ -15,18 +15,6 @@ Floats = NDArray[np.float32]
 RATE = 8000
 
 
-def speech_like(seconds: float, rate: int = RATE, seed: int = 0) -> Floats:
-    """Voiced stretches with moving formants, fricative noise and near-silence, 16-bit."""
-    rng = np.random.default_rng(seed)
-    time = np.arange(int(seconds * rate)) / rate
-    pitch = np.cumsum(120 + 20 * np.sin(2 * np.pi * 0.7 * time)) / rate
-    voice = sum(np.sin(2 * np.pi * k * pitch) / k for k in range(1, 12))
-    loudness = np.clip(np.sin(2 * np.pi * 1.3 * time), 0, None) ** 2
-    noise = rng.standard_normal(len(time)) * (0.02 + 0.2 * (np.sin(2 * np.pi * 0.9 * time) > 0.9))
-    wave = 0.2 * loudness * voice + 0.2 * noise + 0.01
-    return (np.round(wave * 32767).clip(-32768, 32767) / 32768).astype(np.float32)
-
-
 @pytest.fixture(scope="session")
 def real_speech(shared_data: Path) -> Floats:
     """42 seconds of all FSDD speakers and digits, 8 kHz."""
