@@ -28,11 +28,6 @@ class TrainingGraphs:
     def __call__(self, word_ids: Sequence[int]) -> "kaldifst.StdVectorFst":
         """H∘L∘transcript: all variants of the words, with optional silence around each."""
         words = kaldifst.make_linear_acceptor(list(word_ids))
-        if not word_ids:
-            # The library's empty acceptor accepts nothing, not the empty sequence.
-            words = kaldifst.StdVectorFst()
-            words.start = words.add_state()
-            words.set_final(0, 0.0)
         phones = kaldifst.compose(self._lexicon, words)
         kaldifst.arcsort(phones, "ilabel")
         return kaldifst.StdVectorFst(kaldifst.compose(self._hmm, phones))

@@ -64,6 +64,27 @@ def test_training_finds_the_planted_mixture() -> None:
     assert min(np.diff(log_likes)) > -1e-4
 
 
+def test_one_step_is_that_of_the_definition() -> None:
+    rng = np.random.default_rng(2)
+    gmms = random_gmms(rng, [3], 2)  # overlapping, so that posteriors are soft
+    feats = rng.normal(size=(400, 2)).astype(np.float32)
+    each = [
+        np.log(gmms.weights[g])
+        + norm.logpdf(feats, gmms.means[g], np.sqrt(gmms.variances[g])).sum(axis=1)
+        for g in range(3)
+    ]
+    posts = np.exp(each - logsumexp(each, axis=0))
+    step = reestimate(gmms, feats, np.zeros(400, np.int32), np.zeros(2, np.float32))
+    weights = posts.mean(axis=1)
+    means = posts @ feats / posts.sum(axis=1, keepdims=True)
+    variances = [np.average((feats - m) ** 2, axis=0, weights=p) for m, p in zip(means, posts,
+                 strict=True)]  # fmt: skip
+    np.testing.assert_allclose(step.gmms.weights, weights, rtol=1e-4)
+    np.testing.assert_allclose(step.gmms.means, means, atol=1e-4)
+    np.testing.assert_allclose(step.gmms.variances, variances, rtol=1e-3)
+    assert step.log_like == pytest.approx(logsumexp(each, axis=0).mean(), abs=1e-4)
+
+
 def test_floor_unseen_labels_and_frames_left_out() -> None:
     feats = np.zeros((50, 2), np.float32)
     feats[40:] = 100  # left out below

@@ -100,6 +100,18 @@ def test_graph_from_folder_or_file(tmp_path: Path, lang: Path) -> None:
     assert (tmp_path / "g1" / "words.txt").read_text() == (lang / "words.txt").read_text()
 
 
+def test_graph_takes_trained_transitions(tmp_path: Path, lang: Path) -> None:
+    (tmp_path / "text").write_text("A BE\n")
+    train_lm(tmp_path / "text", tmp_path / "lm", LmConfig(), lang)
+    make_graph(lang, tmp_path / "lm", tmp_path / "g", GraphConfig())
+    before = (tmp_path / "g" / "HCLG.fst").read_bytes()
+    (tmp_path / "ali").mkdir()
+    Lang.read(lang).topology.trained({(5, 5): 9000, (5, 6): 10}).save(tmp_path / "ali/topo.json")
+    # The same folder again, because another input is another graph.
+    make_graph(lang, tmp_path / "lm", tmp_path / "g", GraphConfig(), tmp_path / "ali")
+    assert (tmp_path / "g" / "HCLG.fst").read_bytes() != before
+
+
 def test_graph_refuses_transitions_of_other_states(
     tmp_path: Path, lang: Path, dictionary: Path
 ) -> None:
