@@ -8,7 +8,7 @@ DEMO ?= work/demo
 .PHONY: demo test lint clean
 
 demo: $(VENV)/.installed
-	PATH="$(abspath $(BIN)):$$PATH" recipes/synth/run.sh --quick --work $(DEMO)
+	PATH="$(abspath $(BIN)):$$PATH" recipes/synth/run.sh --work $(DEMO)
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest

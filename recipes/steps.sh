@@ -18,7 +18,6 @@ corpus=
 work=$root/work/$name
 results=
 seeds=1
-quick=false
 num_teachers=5
 
 usage() {
@@ -32,7 +31,6 @@ usage: recipes/$name/run.sh [options]
   --nj N            local processes [$nj]
   --seeds N         repetitions, each with teachers and students of its own [$seeds]
   --teachers N      teachers of each repetition [$num_teachers]
-  --quick           smaller and faster: for a look, not for figures
 USAGE
 }
 
@@ -47,7 +45,6 @@ parse_options() {
       --nj) nj=$2; shift 2 ;;
       --seeds) seeds=$2; shift 2 ;;
       --teachers) num_teachers=$2; shift 2 ;;
-      --quick) quick=true; shift ;;
       -h | --help) usage; exit 0 ;;
       *) echo "$0: unknown option $1" >&2; usage >&2; exit 2 ;;
     esac
@@ -56,7 +53,7 @@ parse_options() {
   work=$(cd "$work" && pwd)
   results=${results:-$work/RESULTS.md}
   data=$work/data feats=$work/feats lang=$work/lang exp=$work/exp
-  export root configs nj data feats lang exp num_teachers quick
+  export root configs nj data feats lang exp num_teachers
 }
 
 need_corpus() {
@@ -132,9 +129,9 @@ of_all() {  # of_all NAME...: each name in every repetition
 }
 
 # Trains exp/seedN/NAME as configs/<recipe>/NAME.yaml says. All teachers share teacher.yaml unless
-# one has a file of its own; --quick adds the overrides of quick.txt.
+# one has a file of its own.
 train_model() {  # train_model seedN/NAME [OPTION...]
-  local model=$1 name=${1#*/} config overrides=() seed
+  local model=$1 name=${1#*/} config seed
   shift
   config=$configs/$name.yaml
   seed=$(($(seed_of "$model") * 100))
@@ -145,9 +142,8 @@ train_model() {  # train_model seedN/NAME [OPTION...]
     baseline) seed=$((seed + 50)) ;;
     *) seed=$((seed + 60)) ;;
   esac
-  if $quick; then read -ra overrides < "$configs/quick.txt"; fi
   asr-kd train "$feats/train" "$exp/ali_train" --dev "$feats/dev" --dev-ali "$exp/ali_dev" \
-    --out "$exp/$model" --config "$config" "$@" "seed=$seed" ${overrides[@]+"${overrides[@]}"}
+    --out "$exp/$model" --config "$config" "$@" "seed=$seed"
 }
 
 # The averaged posteriors of a repetition's teachers, on disk ...
@@ -199,3 +195,33 @@ write_results() {  # write_results TITLE ROLE...: the table of all repetitions
 
 functions=(logged seed_of teachers_of train_model dump_targets distil_from_store distil_on_line
   train_from_teacher decode_model)
+
+# Stages 2 to 7 of a recipe whose student learns from stored targets. The language model is an
+# n-gram of the training transcripts.
+distil_from_stored_targets() {  # distil_from_stored_targets TITLE LM_ORDER [baseline]
+  local title=$1 order=$2
+  shift 2
+  if begin_stage 2 "features, language, graph"; then
+    make_feats --config "$configs/features.yaml"
+    asr-kd prepare-lang "$data/dict" --out "$lang"
+    asr-kd train-lm "$data/lm_train.txt" --lang "$lang" --out "$exp/lm" "order=$order"
+    asr-kd make-graph "$lang" "$exp/lm" --out "$exp/graph"
+  fi
+  if begin_stage 3 "alignments by a monophone GMM"; then
+    align_all
+  fi
+  if begin_stage 4 "${*:+$* and }teachers"; then
+    in_parallel train_model $(teachers_of_all) $(of_all "$@")
+  fi
+  if begin_stage 5 "students: soft targets, hard labels"; then
+    in_parallel dump_targets $(of_all targets)
+    in_parallel distil_from_store $(of_all student)
+    in_parallel train_model $(of_all hard-student)
+  fi
+  if begin_stage 6 "decoding"; then
+    in_parallel decode_model mono $(teachers_of_all) $(of_all "$@" ensemble hard-student student)
+  fi
+  if begin_stage 7 "results"; then
+    write_results "$title" "$@" ensemble hard-student student
+  fi
+}
