@@ -70,6 +70,7 @@ def dump_targets(dump: Dump, out: Path, nj: int = 1) -> None:
         InputError: all faults of teachers, data and options together, before any work; then,
             naming the utterance, for posteriors that are unusable or of different lengths.
     """
+    _open.cache_clear()  # a teacher may have been trained again since this process last opened it
     teachers = _open(dump)
     data = DataDir.read(dump.data)
     weights = tuple(mean_weights(dump.weights, len(teachers)))

@@ -81,7 +81,7 @@ class NetworkTeacher:
 
     def log_posts(self, utt_ids: Sequence[str]) -> list[Tensor]:
         """Log-posteriors (T,V) of each utterance, on the device; one padded batch."""
-        feats = [torch.from_numpy(np.asarray(self._reader[utt])) for utt in utt_ids]
+        feats = [torch.from_numpy(np.array(self._reader[utt])) for utt in utt_ids]
         lengths = torch.tensor([len(x) for x in feats])
         padded = pad_sequence(feats, batch_first=True)
         log_post, lengths = self.on_batch(padded.to(self._device), lengths.to(self._device))

@@ -42,6 +42,17 @@ def log_posts(num_frames: int, seed: int, num_labels: int = NUM_LABELS) -> Float
 
 
 @pytest.fixture
+def labels() -> LabelSet:
+    return LABELS
+
+
+@pytest.fixture
+def make_posts() -> Callable[..., Floats]:
+    """`make_posts(num_frames, seed)`: (T,V) natural-log posteriors."""
+    return log_posts
+
+
+@pytest.fixture
 def utt_frames() -> dict[str, int]:
     """Utterance id → frames."""
     return {f"spk{k % 3}-utt{k}": 3 + 5 * k % 17 for k in range(9)}
