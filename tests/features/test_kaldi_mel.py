@@ -41,7 +41,7 @@ def reference(samples: Floats, spec: FeatureSpec) -> Floats:
 def noisy(num_samples: int, seed: int, offset: float = 0.0) -> Floats:
     rng = np.random.default_rng(seed)
     slope = np.convolve(rng.standard_normal(num_samples + 8), np.ones(9) / 9, "valid")
-    loudness = 10 ** (-3 * rng.random() * (np.sin(np.arange(num_samples) / 900) + 1))
+    loudness = 10 ** (-1.5 * rng.random() * (np.sin(np.arange(num_samples) / 900) + 1))
     wave = 0.3 * loudness * slope[:num_samples] + offset
     return to_16_bits(wave.clip(-1, 1))
 
@@ -110,12 +110,12 @@ def test_agrees_with_kaldi_for_any_options(
     options: dict[str, Any], num_samples: int, seed: int, offset: float
 ) -> None:
     spec = FeatureSpec(**options)
-    samples = noisy(num_samples, seed, offset)
+    # An offset that stays in drowns what is quiet in float32's rounding, Kaldi's and ours.
+    samples = noisy(num_samples, seed, offset if spec.remove_dc_offset else 0.0)
     ours, theirs = kaldi_feats(samples, spec), reference(samples, spec)
     assert len(ours) == len(theirs) == num_frames(num_samples, spec)
     if len(ours):
-        # float32 of both: where a frame holds next to nothing, its logarithm is rounding noise.
-        np.testing.assert_allclose(ours, theirs, atol=2e-2)
+        np.testing.assert_allclose(ours, theirs, atol=1e-2)
         assert np.abs(ours - theirs).mean() < 1e-3
 
 
