@@ -147,16 +147,12 @@ def _bands(filters: Floats) -> tuple[_Band, ...]:
 
 
 def mel_filters(spec: FeatureSpec, n_fft: int) -> Floats:
-    """Kaldi's triangles, evenly spaced and straight on the mel scale: (n_fft/2 + 1, num_mel).
-
-    The bin at half the sampling rate belongs to no filter, as in Kaldi.
-    """
+    """Kaldi's triangles, evenly spaced and straight on the mel scale: (n_fft/2 + 1, num_mel)."""
     low, high = _mel(np.array([spec.low_freq, spec.top_freq]))
     left = low + (high - low) / (spec.num_mel + 1) * np.arange(spec.num_mel)
     width = (high - low) / (spec.num_mel + 1)
     at = _mel(np.arange(n_fft // 2 + 1) * (spec.sample_rate / n_fft))[:, None]
     triangles = np.minimum((at - left) / width, (left + 2 * width - at) / width)
-    triangles[-1] = 0
     return np.maximum(triangles, 0).astype(np.float32)
 
 

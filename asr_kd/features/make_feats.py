@@ -122,15 +122,22 @@ def make_feats(
 def _compute_shard(job: _Job, k: int, utt_ids: Sequence[str]) -> dict[str, Any]:
     """Writes feats.k.ark and returns its part of the tables."""
     shard = _Shard()
+    faults: list[str] = []
     name = f"feats.{k}.ark"
     with ArkWriter(job.work / name, published=job.final / name) as ark:
         for utt_id in utt_ids:
-            feats = _compute(job, utt_id)
+            try:
+                feats = _compute(job, utt_id)
+            except InputError as error:
+                faults += [f"{utt_id}: {fault}" for fault in error.faults]
+                continue
             if len(feats) == 0:
                 shard.skipped.append(utt_id)
                 continue
             ark.write(utt_id, feats)
             shard.add(utt_id, job.data.utt2spk[utt_id], feats)
+        if faults:
+            raise InputError(faults)
     return shard.facts(ark.scp)
 
 
@@ -140,14 +147,14 @@ def _compute(job: _Job, utt_id: str) -> NDArray[np.float32]:
     wanted = job.config.sample_rate
     if rate != wanted:
         if not job.config.resample:  # the header said otherwise, or this is a pipe
-            raise InputError(wrong_rate(f"{utt_id}: {path}", rate, wanted))
+            raise InputError(wrong_rate(path, rate, wanted))
         import soxr  # type: ignore[import-untyped]
 
         samples = soxr.resample(samples, rate, wanted)
     # The noise of an utterance must not depend on its shard, nor on those before it.
     feats = extract(samples, job.config.spec, seed=zlib.crc32(utt_id.encode()))
     if len(feats) and (fault := matrix_fault(feats)):
-        raise InputError(f"{utt_id}: {path}: {fault}; is there such a sample in the audio?")
+        raise InputError(f"{path}: {fault}; the audio holds such samples")
     return feats
 
 

@@ -28,10 +28,11 @@ def data_dir(tmp_path: Path) -> Callable[..., Path]:
 
     def write(waves: dict[str, Floats], name: str = "data", rate: int = RATE) -> Path:
         folder = tmp_path / name
-        folder.mkdir()
+        sound = folder / "wav"
+        sound.mkdir(parents=True)
         for utt_id, wave in waves.items():
-            soundfile.write(folder / f"{utt_id}.wav", wave, rate, subtype="PCM_16")
-        write_table(folder / "wav.scp", {utt: str(folder / f"{utt}.wav") for utt in waves})
+            soundfile.write(sound / f"{utt_id}.wav", wave, rate, subtype="PCM_16")
+        write_table(folder / "wav.scp", {utt: str(sound / f"{utt}.wav") for utt in waves})
         write_table(folder / "utt2spk", {utt: utt.split("-")[0] for utt in waves})
         write_table(folder / "text", dict.fromkeys(waves, "one two"))
         return folder

@@ -115,6 +115,9 @@ def test_processes_do_not_show(
     whole, parts = all_feats(tmp_path / "whole"), all_feats(tmp_path / "one")
     for utt_id in WAVES:
         np.testing.assert_array_equal(whole[utt_id], parts[utt_id])
+    for speaker, stats in kaldiio.load_scp(str(tmp_path / "whole/cmvn.scp")).items():
+        parts_stats = kaldiio.load_scp(str(tmp_path / "one/cmvn.scp"))[speaker]
+        np.testing.assert_allclose(stats, parts_stats, rtol=1e-6)
 
 
 def test_two_ranks_make_one_directory(
@@ -180,7 +183,7 @@ def test_up_to_date_until_something_changes(
         make_feats(path, tmp_path / "out", CONFIG)
         with pytest.raises(KeyboardInterrupt):
             make_feats(path, tmp_path / "out", config_with(num_mel=20))
-        soundfile.write(path / "ann-0.wav", wave(0.5), RATE)  # other sound under the same name
+        soundfile.write(path / "wav/ann-0.wav", wave(0.5), RATE)  # other sound under the same name
         with pytest.raises(KeyboardInterrupt):
             make_feats(path, tmp_path / "out", CONFIG)
     make_feats(path, tmp_path / "out", CONFIG)
@@ -195,10 +198,10 @@ def test_every_bad_recording_is_listed_before_any_work(
     data_dir: Callable[..., Path], tmp_path: Path
 ) -> None:
     path = data_dir(WAVES)
-    (path / "ann-0.wav").write_bytes((path / "ann-0.wav").read_bytes()[:-1000])
-    soundfile.write(path / "ann-1.wav", np.zeros((0,), np.float32), RATE)
-    soundfile.write(path / "bob-0.wav", wave(0.5), 2 * RATE)
-    (path / "bob-1.wav").write_text("no sound")
+    (path / "wav/ann-0.wav").write_bytes((path / "wav/ann-0.wav").read_bytes()[:-1000])
+    soundfile.write(path / "wav/ann-1.wav", np.zeros((0,), np.float32), RATE)
+    soundfile.write(path / "wav/bob-0.wav", wave(0.5), 2 * RATE)
+    (path / "wav/bob-1.wav").write_text("no sound")
     with pytest.raises(InputError) as error:
         make_feats(path, tmp_path / "out", CONFIG)
     found = "\n".join(error.value.faults)
@@ -213,8 +216,9 @@ def test_every_bad_recording_is_listed_before_any_work(
 
 def test_segments_outside_of_their_recording(data_dir: Callable[..., Path], tmp_path: Path) -> None:
     path = data_dir({"rec": wave(1)})
-    write_table(path / "segments", {"ann-0": "rec 0 0.5", "ann-1": "rec 2 3", "ann-2": "rec 0 9"})
-    write_table(path / "utt2spk", dict.fromkeys(["ann-0", "ann-1", "ann-2"], "ann"))
+    segments = {"ann-0": "rec 0 0.5", "ann-1": "rec 1.2 1.4", "ann-2": "rec 0 9"}
+    write_table(path / "segments", segments)
+    write_table(path / "utt2spk", dict.fromkeys(segments, "ann"))
     (path / "text").unlink()
     with pytest.raises(InputError) as error:
         make_feats(path, tmp_path / "out", CONFIG)
@@ -241,7 +245,7 @@ def test_a_failed_run_leaves_the_former_directory(
     path = data_dir(WAVES)
     make_feats(path, tmp_path / "out", CONFIG)
     before = contents(tmp_path / "out")
-    soundfile.write(path / "ann-0.wav", wave(0.5), 2 * RATE)
+    soundfile.write(path / "wav/ann-0.wav", wave(0.5), 2 * RATE)
     with pytest.raises(InputError, match="wrong sample rate"):
         make_feats(path, tmp_path / "out", CONFIG)
     assert contents(tmp_path / "out") == before
@@ -271,14 +275,38 @@ def test_more_than_half_too_short_is_an_error(
     assert not (tmp_path / "out").exists()
 
 
+def test_half_too_short_is_none(data_dir: Callable[..., Path], tmp_path: Path) -> None:
+    make_feats(data_dir({"ann-0": wave(0.5), "ann-1": wave(0.01)}), tmp_path / "out", CONFIG)
+    assert read_manifest(tmp_path / "out").info["skipped"] == ["ann-1"]
+
+
 def test_not_a_number_in_the_sound(data_dir: Callable[..., Path], tmp_path: Path) -> None:
     path = data_dir(WAVES)
     samples = WAVES["bob-0"].copy()
     samples[1000] = np.nan
-    soundfile.write(path / "bob-0.wav", samples, RATE, subtype="FLOAT")
+    soundfile.write(path / "wav/bob-0.wav", samples, RATE, subtype="FLOAT")
     with pytest.raises(InputError, match=r"bob-0: .*bob-0\.wav: nan in frame"):
         make_feats(path, tmp_path / "out", CONFIG)
     assert not (tmp_path / "out").exists()
+
+
+def test_sound_that_turns_out_corrupt_names_all_its_utterances(
+    data_dir: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = data_dir({"ann-0": wave(0.5)})
+    flac = path / "rec.flac"
+    soundfile.write(flac, wave(20), RATE)
+    flac.write_bytes(flac.read_bytes()[:-60000])  # its header is whole
+    segments = {"ann-0": "rec 0 1", "ann-1": "rec 17 18", "ann-2": "rec 18 19"}
+    write_table(path / "wav.scp", {"rec": str(flac)})
+    write_table(path / "segments", segments)
+    write_table(path / "utt2spk", dict.fromkeys(segments, "ann"))
+    (path / "text").unlink()
+    with pytest.raises(InputError) as error:
+        make_feats(path, tmp_path / "out", CONFIG)
+    found = [fault.split(": ")[:2] for fault in error.value.faults]
+    assert found == [["ann-1", str(flac)], ["ann-2", str(flac)]]
+    assert not list(tmp_path.glob(".out.building/*.ark"))
 
 
 def test_pipes_only_when_allowed(data_dir: Callable[..., Path], tmp_path: Path) -> None:
