@@ -97,13 +97,17 @@ make_feats() {  # make_feats [OPTION...]: features of all sets; without options,
   done
 }
 
-# A monophone GMM from a flat start; with it every set is aligned, once and for all systems.
-align_all() {
-  local set
-  asr-kd flat-start "$feats/train" "$lang" --out "$exp/mono" --nj "$nj"
+# A monophone GMM from a flat start; with it every set is aligned, once and for all systems, and
+# its transition probabilities go into the graph that all systems are decoded with.
+align_all() {  # align_all LM
+  local set options=()
+  if [ -e "$configs/flat_start.yaml" ]; then options=(--config "$configs/flat_start.yaml"); fi
+  asr-kd flat-start "$feats/train" "$lang" --out "$exp/mono" --nj "$nj" \
+    ${options[@]+"${options[@]}"}
   for set in train dev test; do
     asr-kd align "$feats/$set" "$lang" "$exp/mono" --out "$exp/ali_$set" --nj "$nj"
   done
+  asr-kd make-graph "$lang" "$1" --transitions "$exp/mono" --out "$exp/graph"
 }
 
 seed_of() {  # seed_of seedN/NAME
@@ -201,14 +205,13 @@ functions=(logged seed_of teachers_of train_model dump_targets distil_from_store
 distil_from_stored_targets() {  # distil_from_stored_targets TITLE LM_ORDER [baseline]
   local title=$1 order=$2
   shift 2
-  if begin_stage 2 "features, language, graph"; then
+  if begin_stage 2 "features, language"; then
     make_feats --config "$configs/features.yaml"
     asr-kd prepare-lang "$data/dict" --out "$lang"
     asr-kd train-lm "$data/lm_train.txt" --lang "$lang" --out "$exp/lm" "order=$order"
-    asr-kd make-graph "$lang" "$exp/lm" --out "$exp/graph"
   fi
-  if begin_stage 3 "alignments by a monophone GMM"; then
-    align_all
+  if begin_stage 3 "alignments by a monophone GMM, graph"; then
+    align_all "$exp/lm"
   fi
   if begin_stage 4 "${*:+$* and }teachers"; then
     in_parallel train_model $(teachers_of_all) $(of_all "$@")

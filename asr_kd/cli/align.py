@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from asr_kd.cli.app import ConfigFile, Jobs, Out, Overrides, app
+from asr_kd.cli.app import ConfigFile, Jobs, Out, Overrides, app, is_override
 
 Data = Annotated[Path, typer.Argument(help="Feature directory with transcripts.")]
 LangFolder = Annotated[Path, typer.Argument(help="Output of prepare-lang.")]
@@ -115,11 +115,10 @@ def align_verb(
     Keys: search.beam, search.retry_beam, search.acoustic_scale, prior_scale, ...
     """
     from asr_kd.align.align import AlignConfig, align
-    from asr_kd.cli.decode import _is_override
     from asr_kd.config import load_config
 
-    models = [argument for argument in arguments if not _is_override(argument)]
-    overrides = [argument for argument in arguments if _is_override(argument)]
+    models = [argument for argument in arguments if not is_override(argument)]
+    overrides = [argument for argument in arguments if is_override(argument)]
     if not models:
         raise typer.BadParameter("at least one model is needed")
     settings = load_config(AlignConfig, config, overrides)

@@ -1,5 +1,6 @@
 """The application that every verb registers with, and how its errors end."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -23,3 +24,9 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of the configuration."),
 ]
+
+
+def is_override(argument: str) -> bool:
+    """Whether `a=b` sets a key, and does not name a model with its own features."""
+    left, equals, _ = argument.partition("=")
+    return bool(equals and re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", left) and not Path(left).exists())

@@ -1,12 +1,11 @@
 """`asr-kd decode`."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from asr_kd.cli.app import ConfigFile, Jobs, Out, app
+from asr_kd.cli.app import ConfigFile, Jobs, Out, app, is_override
 
 
 @app.command("decode")
@@ -48,17 +47,11 @@ def decode_verb(
     from asr_kd.decode.config import DecodeConfig
     from asr_kd.decode.decode import decode
 
-    models = [argument for argument in arguments if not _is_override(argument)]
-    overrides = [argument for argument in arguments if _is_override(argument)]
+    models = [argument for argument in arguments if not is_override(argument)]
+    overrides = [argument for argument in arguments if is_override(argument)]
     if not models:
         raise typer.BadParameter("at least one model is needed")
     decode(
         models, data, graph, out, load_config(DecodeConfig, config, overrides),
         tune_on=tune_on, scales_from=scales_from, ali=ali, mean=mean, nj=nj,
     )  # fmt: skip
-
-
-def _is_override(argument: str) -> bool:
-    """Whether `a=b` sets a key, and does not name a model with its own features."""
-    left, equals, _ = argument.partition("=")
-    return bool(equals and re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", left) and not Path(left).exists())

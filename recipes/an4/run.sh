@@ -20,16 +20,15 @@ if begin_stage 1 "data directories"; then
   asr-kd prepare an4 --corpus "$corpus" --out "$data" ${splits:+"splits=$splits"}
 fi
 
-if begin_stage 2 "features, language, graph"; then
+if begin_stage 2 "features, language"; then
   sound=()
   if [ -e "$data/train/wav.scp" ]; then sound=(--config "$configs/features.yaml"); fi
   make_feats ${sound[@]+"${sound[@]}"}
   asr-kd prepare-lang "$data/dict" --out "$lang"
-  asr-kd make-graph "$lang" "$data/lm.arpa" --out "$exp/graph"
 fi
 
-if begin_stage 3 "alignments by a monophone GMM"; then
-  align_all
+if begin_stage 3 "alignments by a monophone GMM, graph"; then
+  align_all "$data/lm.arpa"
 fi
 
 if begin_stage 4 "teachers"; then
