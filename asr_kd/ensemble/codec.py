@@ -152,15 +152,16 @@ class SparseCodec:
         return SoftTargets(*(torch.from_numpy(x) for x in (indptr, labels, probs, left)))
 
 
-def _empty(num_frames: int, num_entries: int) -> list[NDArray[Any]]:
+def _empty(num_frames: int, num_entries: int) -> tuple[NDArray[Any], ...]:
     """Room for indptr, labels, probs and left.
 
     One allocation: of several large ones the C library returns a part to the system at each
     batch's end, and getting it back costs more time than all of the decoding.
     """
-    sizes = [8 * (num_frames + 1), 8 * num_entries, 4 * num_entries, 4 * num_frames]
-    parts = np.split(np.empty(sum(sizes), dtype=np.uint8), np.cumsum(sizes)[:-1])
-    return [part.view(dtype) for part, dtype in zip(parts, ("i8", "i8", "f4", "f4"), strict=True)]
+    memory = np.empty(2 * num_frames + 2 + 3 * num_entries + num_frames, dtype=np.float32)
+    indptr, rest = memory[: 2 * num_frames + 2], memory[2 * num_frames + 2 :]
+    labels, rest = rest[: 2 * num_entries], rest[2 * num_entries :]
+    return indptr.view(np.int64), labels.view(np.int64), rest[:num_entries], rest[num_entries:]
 
 
 class DenseCodec:
