@@ -1,6 +1,7 @@
 """The stage `dump-targets`: teachers in, one store of their average for each temperature out."""
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +24,7 @@ from asr_kd.io.atomic import write_text
 from asr_kd.shards import run_shards, split
 
 VERB = "dump-targets"
+_logger = logging.getLogger("asr_kd.ensemble")
 _SHARD_SIZE = 200  # utterances
 _BATCH_FLOATS = 1 << 25  # posteriors of all teachers together
 _BATCH_FRAMES = (500, 10_000)
@@ -116,6 +118,12 @@ def dump_targets(dump: Dump, out: Path, nj: int = 1) -> None:
         num_bytes = sum(fact["shard"]["num_bytes"] for fact in own_facts)
         info = {"utterances": len(data.utt_ids), **statistics.summary(num_bytes)}
         infos[_name(temperature)] = info
+        _logger.info(
+            "T = %g: %.1f bytes/frame; KL(dense ‖ kept) %.4f nat, p99 %.4f; entropy %.3f nat; "
+            "teachers agree on %.1f%% of the frames",
+            temperature, info["bytes_per_frame"], info["kl_mean"], info["kl_p99"],
+            info["entropy"], 100 * info["teacher_agreement"],
+        )  # fmt: skip
         if folder != work:
             _write_manifest(folder, artefact, temperature, info)
     artefact.publish(infos if len(infos) > 1 else next(iter(infos.values())))

@@ -1,10 +1,12 @@
 import math
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, UntypedStorage
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from asr_kd.distill.loss import distillation_loss, hard_cross_entropy, soft_cross_entropy
 from asr_kd.ensemble.soft_targets import SoftTargets
@@ -232,6 +234,39 @@ def test_backward_twice_and_scaled() -> None:
     (first,) = torch.autograd.grad(total / count, logits, retain_graph=True)
     (second,) = torch.autograd.grad(total, logits)
     torch.testing.assert_close(6 * first, second)
+
+
+class LargeStorages(TorchDispatchMode):
+    """Notes every piece of memory that an operation makes or writes, from a size on."""
+
+    def __init__(self, least: int) -> None:
+        super().__init__()
+        self.least = least
+        self.seen: dict[int, UntypedStorage] = {}  # kept alive, so that no address comes twice
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for value in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(value, Tensor) and value.untyped_storage().nbytes() >= self.least:
+                self.seen[value.untyped_storage().data_ptr()] = value.untyped_storage()
+        return result
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+@pytest.mark.parametrize("sparse", [True, False])
+def test_makes_nothing_of_the_logits_size_but_their_gradient(
+    temperature: float, sparse: bool
+) -> None:
+    num_frames, num_labels = 1024, 50  # sixteen chunks
+    logits = normal(num_frames, num_labels).requires_grad_()
+    probs = normal(num_frames, num_labels, seed=1).softmax(1)
+    targets = keep_top(probs, torch.full((num_frames,), 3)) if sparse else probs
+    pdf_ids = torch.zeros(num_frames, dtype=torch.int64)
+    with LargeStorages(least=num_frames * num_labels * 8 // 8) as large:
+        distillation_loss(logits, targets, pdf_ids, temperature)[0].backward()
+    assert logits.grad is not None
+    given = {x.untyped_storage().data_ptr() for x in (logits, probs)}
+    assert large.seen.keys() - given == {logits.grad.untyped_storage().data_ptr()}
 
 
 def test_empty_batch() -> None:
