@@ -3,7 +3,12 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A busy machine is no fault of the code.
+hypothesis.settings.register_profile("asr_kd", deadline=None)
+hypothesis.settings.load_profile("asr_kd")
 
 # Real corpora stand beside a developer's checkout; a user has none of them.
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from asr_kd.features.extract import extract
 from asr_kd.features.spec import FeatureSpec
-from asr_kd.io.audio import read_audio
+from asr_kd.io.audio import read_audio, resample
 
 Floats = NDArray[np.float32]
 RATE = 16000
@@ -90,12 +90,10 @@ def utterances(corpus: Path | None, count: int) -> list[Floats]:
         noise = np.convolve(rng.standard_normal(wanted), np.ones(8) / 8, "same")
         joined = (0.1 * loudness * noise).astype(np.float32)
     else:
-        import soxr  # type: ignore[import-untyped]
-
         parts: list[Floats] = []
         for file in sorted(f for f in corpus.rglob("*") if f.suffix in (".wav", ".flac", ".sph")):
             samples, rate = read_audio(file)
-            parts.append(soxr.resample(samples, rate, RATE))
+            parts.append(resample(samples, rate, RATE))
             if sum(map(len, parts)) > wanted:
                 break
         joined = np.concatenate(parts)

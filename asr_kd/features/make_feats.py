@@ -32,7 +32,7 @@ from asr_kd.features.sources import (
 )
 from asr_kd.features.spec import FEATURE_JSON, FeatureSpec, read_spec, write_spec
 from asr_kd.io.ark import Archive, ArkWriter
-from asr_kd.io.audio import read_audio
+from asr_kd.io.audio import read_audio, resample
 from asr_kd.shards import run_shards, split
 
 SHARD_SIZE = 200
@@ -148,9 +148,7 @@ def _compute(job: _Job, utt_id: str) -> NDArray[np.float32]:
     if rate != wanted:
         if not job.config.resample:  # the header said otherwise, or this is a pipe
             raise InputError(wrong_rate(path, rate, wanted))
-        import soxr  # type: ignore[import-untyped]
-
-        samples = soxr.resample(samples, rate, wanted)
+        samples = resample(samples, rate, wanted)
     # The noise of an utterance must not depend on its shard, nor on those before it.
     feats = extract(samples, job.config.spec, seed=zlib.crc32(utt_id.encode()))
     if len(feats) and (fault := matrix_fault(feats)):

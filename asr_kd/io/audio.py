@@ -89,6 +89,15 @@ def read_audio(
     return samples, rate
 
 
+def resample(samples: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:
+    """Samples (N,) at `rate` Hz -> about N·wanted/rate samples at `wanted` Hz, band-limited."""
+    import torch
+    from torchaudio.functional import resample as convert
+
+    converted: NDArray[np.float32] = convert(torch.from_numpy(samples), rate, wanted).numpy()
+    return converted
+
+
 def write_flac(path: Path, samples: NDArray[np.int16], rate: int) -> None:
     """Writes 16-bit samples, (N,), as FLAC, atomically."""
     with replacing(path) as temporary:

@@ -1,4 +1,4 @@
-"""The score of one hypothesis file: corpus, interval, speakers; as JSON and as Kaldi's `per_spk`."""
+"""The score of one hypothesis file: corpus, interval, speakers; as JSON and as a text table."""
 
 import json
 from collections.abc import Mapping
@@ -90,7 +90,7 @@ def write_score(result: Score, folder: Path, extra: Mapping[str, Any] | None = N
 
 def per_speaker_text(result: Score) -> str:
     """A table in text: speaker, words, errors, S, D, I, word error rate in percent."""
-    rows = [("speaker", "words", "errors", "sub", "del", "ins", "wer%")]
+    rows: list[tuple[str, ...]] = [("speaker", "words", "errors", "sub", "del", "ins", "wer%")]
     for name, count in [*result.speakers.items(), ("SUM", result.corpus)]:
         counts = (count.words, count.errors, count.substitutions, count.deletions, count.insertions)
         rows.append((name, *map(str, counts), f"{100 * count.wer:.2f}" if count.words else "-"))
