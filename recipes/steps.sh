@@ -25,6 +25,7 @@ usage() {
 usage: recipes/$name/run.sh [options]
   --corpus DIR      where the corpus is${corpus_note:+ ($corpus_note)}
   --work DIR        where everything is made [$work]
+  --configs DIR     configurations [$configs]
   --results FILE    where the table is written [WORK/RESULTS.md]
   --stage N         first stage [$stage]
   --stop-stage N    last stage [the last]
@@ -39,6 +40,7 @@ parse_options() {
     case $1 in
       --corpus) corpus=$2; shift 2 ;;
       --work) work=$2; shift 2 ;;
+      --configs) configs=$(cd "$2" && pwd); shift 2 ;;
       --results) results=$2; shift 2 ;;
       --stage) stage=$2; shift 2 ;;
       --stop-stage) stop_stage=$2; shift 2 ;;
