@@ -37,7 +37,8 @@ from asr_kd.report.table import (
 from asr_kd.score.bootstrap import RESAMPLES
 from asr_kd.score.text import NORMALISER
 
-HEADER = ("system", "frame acc%", "WER %", "S/D/I", "params", "RTF", "partial", "kept %")
+PARTIAL = "partial"
+HEADER = ("system", "frame acc%", "WER %", "S/D/I", "params", "RTF", PARTIAL, "kept %")
 DIFFERENCE_HEADER = ("difference", "WER, points", "frame accuracy, points")
 
 
@@ -60,7 +61,7 @@ def compare(systems: Sequence[str], out: Path, title: str, notes: Sequence[str])
     rows, pairs = statistics.rows(), statistics.differences()
     facts = _facts(statistics, rows)
     console = Console()
-    console.print(terminal(title, HEADER, [_cells(row) for row in rows]))
+    console.print(terminal(title, *_table(rows)))
     if pairs:
         console.print(terminal("", DIFFERENCE_HEADER, [_difference_cells(d) for d in pairs]))
     for line in [*facts, *notes]:
@@ -79,6 +80,17 @@ def compare(systems: Sequence[str], out: Path, title: str, notes: Sequence[str])
     results = _json(statistics, comparison, rows, pairs)
     write_text(work / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     artefact.publish()
+
+
+def _table(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and cells; the column of partial paths only where there are any."""
+    shown = [i for i, name in enumerate(HEADER) if name != PARTIAL or _partial(rows)]
+    cells = [_cells(row) for row in rows]
+    return tuple(HEADER[i] for i in shown), [tuple(row[i] for i in shown) for row in cells]
+
+
+def _partial(rows: Sequence[Row]) -> int:
+    return sum(row.partial[0] for row in rows)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -127,7 +139,7 @@ def _facts(statistics: Statistics, rows: Sequence[Row]) -> list[str]:
         f"Seeds of training: {len(seeds) or 1}"
         + ("." if len(seeds) > 1 else "; the intervals do not hold the spread between seeds."),
         f"WER by jiwer {version('jiwer')}; normaliser: {NORMALISER}. RTF: CPU seconds of one core "
-        f"per second of speech, model and search together. Partial: paths without a final state.",
+        f"per second of speech, model and search together.",
     ]
     gain = statistics.gain()
     if gain is not None:
@@ -137,7 +149,9 @@ def _facts(statistics: Statistics, rows: Sequence[Row]) -> list[str]:
             f"(system − teacher) / (ensemble − teacher)"
             + ("." if gain.interval.low > 0 else ", not defined: the ensemble may gain nothing.")
         )
-    if partial := sum(row.partial[0] for row in rows):
+    if not (partial := _partial(rows)):
+        lines.append("All paths reached a final state.")
+    else:
         lines.append(
             f"{partial} paths did not reach a final state; their words are counted as found, and "
             f"partial.txt in each decode directory names them."
@@ -153,7 +167,7 @@ def _command(systems: Sequence[str], out: Path, title: str, notes: Sequence[str]
 def _page(
     title: str, command: str, rows: Sequence[Row], pairs: Sequence[Difference], lines: Sequence[str]
 ) -> str:
-    parts = [f"# {title}", markdown(HEADER, [_cells(row) for row in rows])]
+    parts = [f"# {title}", markdown(*_table(rows))]
     if pairs:
         parts.append(markdown(DIFFERENCE_HEADER, [_difference_cells(pair) for pair in pairs]))
     parts.append("".join(f"- {line}\n" for line in lines))

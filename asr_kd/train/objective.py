@@ -51,7 +51,7 @@ class StoredTargets(Objective):
     """
 
     def __init__(self, path: Path, config: DistillConfig, data: AlignedData) -> None:
-        self.store = TargetStore.open(path)
+        self.store = TargetStore.open(path, verify=True)
         self.config = config
         faults = []
         try:

@@ -1,4 +1,4 @@
-"""The recipe of the built-in corpus, whole: the same scripts and commands, on a minute of speech."""
+"""The recipe of the built-in corpus, whole: the same scripts, on some minutes of speech."""
 
 import json
 import os
@@ -16,7 +16,16 @@ def run_recipe(work: Path, *options: str) -> None:
     pytest.importorskip("espeakng_loader", reason="needs the extra [synth]")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        [ROOT / "recipes/synth/run.sh", "--work", work, "--configs", TINY, "--teachers", "2", *options],
+        [
+            ROOT / "recipes/synth/run.sh",
+            "--work",
+            work,
+            "--configs",
+            TINY,
+            "--teachers",
+            "2",
+            *options,
+        ],
         env={**os.environ, "PATH": path},
         capture_output=True,
         text=True,
