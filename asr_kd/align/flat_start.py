@@ -91,9 +91,9 @@ def _open(data: Path, lang: Path, work: Path, config: SearchConfig) -> tuple[Ali
 
 
 def _wait_for(file: Path) -> None:
-    """Lets other processes wait until the first has trained."""
+    """Lets other processes wait until the first has trained, or has published everything."""
     deadline = time.monotonic() + 24 * 3600
-    while not file.is_file():
+    while file.parent.exists() and not file.is_file():
         if time.monotonic() > deadline:
             raise AsrKdError(f"{file}: process 0 has not made it within a day")
         time.sleep(0.5)

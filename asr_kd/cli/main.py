@@ -44,9 +44,10 @@ def main() -> None:
     except AsrKdError as error:
         logging.getLogger("asr_kd").error("%s", error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        logging.getLogger("asr_kd").error("interrupted; run the same command again to go on")
-        sys.exit(_INTERRUPTED)
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:  # typer turns Ctrl-C into this, without a word
+            logging.getLogger("asr_kd").error("interrupted; run the same command again to go on")
+        raise
     except OSError as error:  # a full disk, a folder without permission
         logging.getLogger("asr_kd").error("%s", error)
         sys.exit(1)
