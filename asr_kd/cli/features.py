@@ -24,6 +24,10 @@ def make_feats_verb(
     Writes a data directory with feats.scp, cmvn.scp (statistics by speaker), utt2num_frames and
     feature.json. Without options, a directory's own feature.json says what its features are.
     Audio of another rate than sample_rate is refused unless resample=true.
+
+    Keys: kind (fbank, mfcc, librosa, external), sample_rate, frame_length_ms, frame_shift_ms,
+    num_mel, low_freq, high_freq, num_ceps, dither, window, snip_edges, ...; name and dim of
+    external ones.
     """
     from asr_kd.config import load_config
     from asr_kd.features.make_feats import FeatsConfig, make_feats

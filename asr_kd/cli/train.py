@@ -32,6 +32,12 @@ def train_verb(
 
     A run that was stopped or killed goes on in mid-epoch when started again. Under torchrun or
     srun the training is data-parallel; max_frames counts all processes together.
+
+    Keys: model.kind (dnn, tdnn, blstm) and what that kind has; cmvn, seed, epochs, max_frames,
+    learning_rate, muon_learning_rate, schedule, warmup_steps, weight_decay, max_grad_norm,
+    ema_decay, augment.speed.prob and so on (warp, channel, noise, mix, mask), accelerator,
+    precision, save_every, log_every; of students distill.temperature, distill.hard_weight,
+    distill.mean, distill.weights, distill.teachers_per_batch, distill.teacher_precision.
     """
     from asr_kd.config import load_config
     from asr_kd.train.config import TrainConfig

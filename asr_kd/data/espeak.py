@@ -49,7 +49,8 @@ def installed_version() -> str:
         return version("espeakng-loader")
     except PackageNotFoundError:
         raise AsrKdError(
-            "the built-in corpus needs espeak-ng, which is not installed: pip install asr-kd[synth]"
+            "the built-in corpus needs espeak-ng, which is not installed; in the folder of asr_kd: "
+            "pip install -e '.[synth]'"
         ) from None
 
 
