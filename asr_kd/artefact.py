@@ -100,6 +100,9 @@ class Artefact:
         config: the resolved configuration, JSON-able.
         inputs: name → path of each input, or its hash as a string.
 
+    Raises:
+        InputError: if an input is not there, or is in the folder that would be replaced.
+
     Attributes:
         fingerprint: hash of verb, configuration and inputs.
         work: the hidden sibling in which the stage works. Files in it refer to one another by
@@ -122,6 +125,13 @@ class Artefact:
         }
         self.fingerprint = hash_json([verb, self.config, self.inputs])
         self.work = self.path.with_name(f".{self.path.name}.building")
+        faults = [
+            f"{value}: is read, and would be replaced by --out {path}; choose another --out"
+            for value in inputs.values()
+            if isinstance(value, Path) and value.resolve().is_relative_to(self.path.resolve())
+        ]
+        if faults:
+            raise InputError(faults)
 
     def is_done(self) -> bool:
         """Whether the artefact stands already, made by the same verb, configuration and inputs."""
@@ -141,7 +151,7 @@ class Artefact:
         """Makes the work folder, or takes up the one that a killed run of this stage left.
 
         Raises:
-            InputError: if something that no stage of ours made stands at `path`.
+            InputError: if something else than a former output of this verb stands at `path`.
             AsrKdError: if the first process has not made the folder after half an hour.
         """
         begun = self.work / _BEGUN
@@ -153,8 +163,7 @@ class Artefact:
                     raise AsrKdError(f"{self.work}: process 0 has not begun; is its disk shared?")
                 time.sleep(0.2)
             return self.work
-        occupied = self.path.exists() and not (self.path / MANIFEST).is_file()
-        if occupied and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self._is_occupied():
             raise InputError(
                 f"{self.path}: stands already and is not the output of `asr-kd {self.verb}`; "
                 f"choose another --out or move it away"
@@ -168,6 +177,13 @@ class Artefact:
         unfinished.write_text(json.dumps({"fingerprint": self.fingerprint}), encoding="utf-8")
         unfinished.replace(begun)
         return self.work
+
+    def _is_occupied(self) -> bool:
+        if (self.path / MANIFEST).is_file():
+            return read_manifest(self.path).verb != self.verb
+        if self.path.is_dir():
+            return any(self.path.iterdir())
+        return self.path.exists()
 
     def _has_begun(self) -> bool:
         try:
@@ -185,7 +201,6 @@ class Artefact:
         manifest = Manifest(
             self.verb, self.fingerprint, self.config, self.inputs, dict(info or {}), __version__
         )
-        shutil.rmtree(self.work / "shards", ignore_errors=True)
         with (self.work / MANIFEST).open("w", encoding="utf-8") as file:
             json.dump(asdict(manifest), file, indent=2)
             file.flush()
@@ -194,6 +209,8 @@ class Artefact:
         self._move_into_place()
 
     def _move_into_place(self) -> None:
+        # Only now: a disk too full for the manifest must not cost the finished shards.
+        shutil.rmtree(self.work / "shards", ignore_errors=True)
         former = self.path.with_name(f".{self.path.name}.former")
         if self.path.exists():
             shutil.rmtree(former, ignore_errors=True)

@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -23,12 +24,14 @@ from asr_kd.log import progress, setup_logging
 S = TypeVar("S")
 Func = Callable[[int, S], Mapping[str, Any]]
 
+# Not SLURM_NTASKS: a batch script has that too, where no `srun` has started the other processes.
+_RANKS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"))
 _logger = logging.getLogger("asr_kd.shards")
 
 
 def rank_and_world() -> tuple[int, int]:
     """This process's rank and the number of processes, by `torchrun` or `srun`; else (0, 1)."""
-    for rank, world in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+    for rank, world in _RANKS:
         if rank in os.environ and world in os.environ:
             return int(os.environ[rank]), int(os.environ[world])
     return 0, 1
@@ -99,7 +102,7 @@ def _results(
         return
     # Not fork: threads of torch and the decoder's state do not survive it.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(nj, len(tasks)), context, initializer=_one_thread)
+    pool = ProcessPoolExecutor(min(nj, len(tasks)), context, initializer=_start_worker)
     try:
         futures = {pool.submit(func, k, shard): k for k, shard in tasks}
         for future in as_completed(futures):
@@ -111,13 +114,22 @@ def _results(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _one_thread() -> None:
+def _start_worker() -> None:
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"
     # Where unpickling the work has imported torch already, the variables come too late.
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
     setup_logging()
+
+
+def _leave_with_parent() -> None:
+    # A killed parent cannot dismiss its workers: they would wait, and hold memory, forever.
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _wait(paths: Sequence[Path], label: str) -> None:

@@ -24,6 +24,6 @@ def shared_data() -> Path:
 @pytest.fixture(autouse=True)
 def _single_process(monkeypatch: pytest.MonkeyPatch) -> None:
     # A suite started under srun or torchrun must not believe to be one of many processes.
-    for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS"):
+    for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"):
         if name in os.environ:
             monkeypatch.delenv(name)

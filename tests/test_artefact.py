@@ -88,6 +88,31 @@ def test_a_folder_that_is_not_ours_is_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "thesis" / "chapter").exists()
 
 
+def test_the_output_of_another_verb_is_never_replaced(tmp_path: Path) -> None:
+    make(tmp_path / "out", "hours of work")
+    with pytest.raises(InputError, match="not the output of `asr-kd bake`"):
+        Artefact(tmp_path / "out", "bake", {}, {}).begin()
+    assert (tmp_path / "out" / "dish").read_text() == "hours of work"
+
+
+@pytest.mark.parametrize("read", ["out", "out/dish"])
+def test_an_input_is_never_replaced(tmp_path: Path, read: str) -> None:
+    make(tmp_path / "out")
+    with pytest.raises(InputError, match="would be replaced by --out"):
+        Artefact(tmp_path / "out", "cook", {"salt": 2}, {"recipe": tmp_path / read})
+
+
+def test_a_manifest_that_cannot_be_written_costs_no_shard(tmp_path: Path) -> None:
+    artefact = Artefact(tmp_path / "out", "cook", {}, {})
+    shards = artefact.begin() / "shards"
+    shards.mkdir()
+    with pytest.raises(TypeError):
+        artefact.publish({"portions": object()})
+    assert shards.exists()
+    artefact.publish()
+    assert sorted(os.listdir(tmp_path / "out")) == ["manifest.json"]
+
+
 def test_manifest_errors_say_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="asr-kd cook"):
         read_manifest(tmp_path, "cook")

@@ -1,4 +1,7 @@
+import subprocess
+import sys
 import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -62,6 +65,57 @@ def test_a_killed_worker_is_a_message(tmp_path: Path) -> None:
         run_shards(tmp_path, die, SHARDS, 2, "count")
 
 
+def test_workers_leave_with_a_killed_parent(tmp_path: Path) -> None:
+    script = tmp_path / "stage.py"
+    script.write_text(SLOW_STAGE)
+    parent = subprocess.Popen([sys.executable, str(script)], cwd=tmp_path)
+    pids = [_wait_for(tmp_path / f"pid.{k}") for k in (0, 1)]
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 10
+    while any(map(_is_alive, pids)):
+        assert time.monotonic() < deadline, "a worker outlives its parent"
+        time.sleep(0.05)
+
+
+SLOW_STAGE = """
+import os, time
+from pathlib import Path
+from asr_kd.shards import run_shards
+
+def sleep(k, shard):
+    Path(f"unfinished.{k}").write_text(str(os.getpid()))
+    Path(f"unfinished.{k}").rename(f"pid.{k}")
+    time.sleep(60)
+    return {}
+
+if __name__ == "__main__":
+    run_shards(Path(), sleep, [[], []], 2, "sleep")
+"""
+
+
+def _wait_for(file: Path) -> int:
+    deadline = time.monotonic() + 60
+    while not file.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return int(file.read_text())
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"  # dead, where nobody reaps orphans
+
+
+def test_a_batch_script_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "4")  # as sbatch sets them, without any srun
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    assert rank_and_world() == (0, 1)
+
+
 def test_ranks_share_the_shards_and_rank_0_gets_all_facts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,7 +131,7 @@ def test_ranks_share_the_shards_and_rank_0_gets_all_facts(
 
 
 def test_rank_0_waits_for_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
     monkeypatch.setenv("SLURM_PROCID", "0")
 
     def other_rank() -> None:

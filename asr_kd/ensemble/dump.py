@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,6 @@ def dump_targets(dump: Dump, out: Path, nj: int = 1) -> None:
     if artefact.is_done():
         return
     work = artefact.begin()
-    for folder in _folders(dump, work):
-        folder.mkdir(exist_ok=True)
     shards = split(data.utt_ids, _SHARD_SIZE)
     sizes = [len(shard) for shard in shards]
     facts = run_shards(work, partial(_dump_shard, dump, work), shards, nj, VERB, sizes)
@@ -136,7 +135,7 @@ def _open(dump: Dump) -> list[Teacher]:
 
 def _option_faults(dump: Dump) -> list[str]:
     faults = [] if dump.temperatures else ["no temperature given"]
-    faults += [f"temperature {t:g}: not positive" for t in dump.temperatures if not t > 0]
+    faults += [f"temperature {t:g}: not positive" for t in dump.temperatures if not 0 < t < inf]
     if len(set(dump.temperatures)) < len(dump.temperatures):
         faults.append(f"temperatures {dump.temperatures}: each only once")
     return faults

@@ -53,6 +53,8 @@ class Statistics:
         probs = log_probs.exp()
         negentropy = torch.xlogy(probs, probs).sum(1)
         kept = targets.to(log_probs.device).dense(probs.shape[1])
+        # 16 bits may round to 0 what is next to it in 32, which would make the divergence infinite.
+        kept.clamp_min_(torch.finfo(kept.dtype).tiny)
         kl = (negentropy - torch.xlogy(probs, kept).sum(1)).clamp_min_(0)
         bins = ((kl.log10() - _LOWEST_DECADE) * _BINS_PER_DECADE).clamp_min_(0).ceil_()
         for number, count in zip(*bins.unique(return_counts=True), strict=True):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from asr_kd import __version__
 from asr_kd.config import Config, config_dict
@@ -83,7 +85,7 @@ class Checkpoint:
 
     def save(self, model_dir: Path) -> None:
         """Writes both files (each atomically, the description last)."""
-        weights = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
+        weights = self.model.state_dict()
         description = _Description(
             version=__version__,
             model=self.model.config,
@@ -95,8 +97,7 @@ class Checkpoint:
             log_prior=tuple(float(p) for p in self.log_prior),
             digest=self.digest,
         )
-        with replacing(Path(model_dir) / WEIGHTS) as temporary:
-            save_file(weights, temporary)
+        write_tensors(Path(model_dir) / WEIGHTS, weights)
         write_text(Path(model_dir) / DESCRIPTION, json.dumps(config_dict(description), indent=1))
 
     @classmethod
@@ -132,6 +133,19 @@ class Checkpoint:
                 f"changed or replaced"
             )
         return checkpoint
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes a safetensors file atomically, from whatever device.
+
+    Raises:
+        OSError: naming the file, if it cannot be written (a full disk, say).
+    """
+    with replacing(path) as temporary:
+        try:
+            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary)
+        except SafetensorError as error:  # what safetensors makes of an OSError
+            raise OSError(f"{path}: {error}") from error
 
 
 def _read_description(file: Path) -> _Description:

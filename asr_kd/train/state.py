@@ -10,11 +10,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from asr_kd.errors import AsrKdError
-from asr_kd.io.atomic import replacing, write_text
+from asr_kd.io.atomic import write_text
+from asr_kd.models.checkpoint import write_tensors
 
 _POINTER = "state.json"
 
@@ -46,8 +47,7 @@ class Progress:
 def save_state(work: Path, progress: Progress, tensors: Mapping[str, Tensor]) -> None:
     """Saves; the pointer file is renamed last, so a kill leaves this state or the former one."""
     name = f"state.{progress.step}.{progress.epoch}.safetensors"
-    with replacing(work / name) as temporary:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary)
+    write_tensors(work / name, tensors)
     write_text(work / _POINTER, json.dumps({"tensors": name, **asdict(progress)}))
     for former in work.glob("state.*.safetensors"):
         if former.name != name:

@@ -1,12 +1,10 @@
-import errno
+import resource
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from asr_kd.errors import AsrKdError
-from asr_kd.train import state
 from asr_kd.train.state import (
     Progress,
     has_state,
@@ -33,18 +31,15 @@ def test_a_state_comes_back(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_leaves_the_former_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_former_state(tmp_path: Path) -> None:
     save_state(tmp_path, Progress(step=1), {"a": torch.ones(3)})
-
-    def full(tensors: Any, path: Path) -> None:
-        path.write_bytes(b"half")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(state, "save_file", full)
-    with pytest.raises(OSError, match="No space"):
-        save_state(tmp_path, Progress(step=2), {"a": torch.zeros(3)})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(OSError, match=r"state\.2\.0\.safetensors: .*too large"):
+            save_state(tmp_path, Progress(step=2), {"a": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     found = load_state(tmp_path)
     assert found is not None
     assert found[0].step == 1
