@@ -58,6 +58,12 @@ class StoredTargets(Objective):
             self.store.require(config.temperature, data.label_set, config.mean)
         except InputError as error:
             faults += error.faults
+        shares = self.store.header.weights
+        wanted = config.weights or shares
+        if len(wanted) != len(shares) or not np.allclose(np.divide(wanted, sum(wanted)), shares):
+            faults.append(
+                f"{path}: the teachers' weights are {shares}, the student expects {wanted}"
+            )
         for utt, num_frames in zip(data.utt_ids, data.num_frames.tolist(), strict=True):
             if utt not in self.store:
                 faults.append(f"{path}: no targets for {utt}")

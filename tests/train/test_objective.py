@@ -223,15 +223,16 @@ def test_a_store_that_does_not_fit_names_everything(corpus: Any) -> None:
     write_table(folder / "index.txt", index)
     assert missing
     with pytest.raises(InputError) as caught:
-        StoredTargets(folder, DistillConfig(temperature=5.0), data)
+        StoredTargets(folder, DistillConfig(temperature=5.0, weights=(1.0, 2.0)), data)
     text = "\n".join(caught.value.faults)
     assert "temperature 2" in text
     assert "configured for 5" in text
     assert "geometric" in text
+    assert "weights are (1.0,), the student expects (1.0, 2.0)" in text
     assert "digest 000000000000" in text
     assert f"no targets for {data.utt_ids[3]}" in text
     assert f"{other}: targets of {int(length) - 1} frames, features of {length}" in text
-    assert len(caught.value.faults) == 5
+    assert len(caught.value.faults) == 6
 
 
 def test_a_student_trains_on_a_store_but_not_on_mixes(corpus: Any) -> None:
