@@ -93,7 +93,7 @@ class Trainer:
 
         Raises:
             KeyboardInterrupt: after SIGINT or SIGTERM, with the state saved.
-            AsrKdError: where the loss is not finite, naming the batch.
+            AsrKdError: where loss or gradient is not finite, naming the batch.
         """
         left = int(self.data.num_frames.sum()) * (self.config.epochs - self.progress.epoch)
         with (
@@ -155,10 +155,14 @@ class Trainer:
             share * float(loss_sum.detach()), share * int(count)
         )
         if not math.isfinite(total):
-            raise AsrKdError(self._not_finite(total, indices))
+            raise AsrKdError(self._not_finite("loss", total, indices))
         self.network.zero_grad()
         self.fabric.backward(loss_sum * (share * world / frames))
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
+        norm = float(
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
+        )
+        if not math.isfinite(norm):  # before it spoils the weights and the state that is saved
+            raise AsrKdError(self._not_finite("gradient", norm, indices))
         for wrapped in self.wrapped_optimizers:
             wrapped.step()
         if self.averaged is not None:
@@ -171,12 +175,12 @@ class Trainer:
         now.seconds += time.perf_counter() - start
         return total / frames, factor * self.config.learning_rate
 
-    def _not_finite(self, total: float, indices: list[int]) -> str:
+    def _not_finite(self, what: str, value: float, indices: list[int]) -> str:
         utts = [self.data.utt_ids[i] for i in indices]
         shown = ", ".join(utts[:_SHOWN_UTTERANCES])
         more = f" and {len(utts) - _SHOWN_UTTERANCES} more" if len(utts) > _SHOWN_UTTERANCES else ""
         return (
-            f"the loss became {total} in epoch {self.progress.epoch + 1}, step "
+            f"the {what} became {value} in epoch {self.progress.epoch + 1}, step "
             f"{self.progress.step + 1}, on the utterances {shown}{more}; look at their features "
             f"and targets, or lower learning_rate ({self.config.learning_rate})"
         )

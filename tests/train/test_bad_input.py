@@ -19,6 +19,7 @@ from asr_kd.models.config import TdnnConfig
 from asr_kd.train import loop
 from asr_kd.train.config import TrainConfig
 from asr_kd.train.stage import train
+from asr_kd.train.state import load_state
 
 
 def refused(corpus: Any, config: TrainConfig | None = None, **inputs: Any) -> list[str]:
@@ -116,6 +117,25 @@ def test_a_loss_that_is_not_finite_names_the_batch(
     with pytest.raises(AsrKdError, match=r"loss became nan in epoch 2, step 6, on .*spk\d-utt\d\d"):
         train(corpus.inputs, corpus.config(), corpus.root / "exp")
     assert not (corpus.root / "exp").exists()
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_state(
+    corpus: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = loop.Trainer._step
+
+    def poisoned(self: loop.Trainer, indices: list[int], num_batches: int) -> tuple[float, float]:
+        if self.progress.step == 5:
+            self.network.output.weight.register_hook(lambda grad: grad * np.nan)  # type: ignore[union-attr]
+        return step(self, indices, num_batches)
+
+    monkeypatch.setattr(loop.Trainer, "_step", poisoned)
+    with pytest.raises(AsrKdError, match=r"gradient became nan in epoch 2, step 6, on .*spk"):
+        train(corpus.inputs, corpus.config(save_every=1), corpus.root / "exp")
+    found = load_state(corpus.root / ".exp.building")
+    assert found is not None
+    assert found[0].step == 5
+    assert all(bool(tensor.isfinite().all()) for tensor in found[1].values())
 
 
 def test_unknown_keys_name_the_nearest(tmp_path: Path) -> None:
