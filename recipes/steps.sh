@@ -37,6 +37,10 @@ USAGE
 
 parse_options() {
   while [ $# -gt 0 ]; do
+    if [[ $1 == --* && $1 != --help && $# -lt 2 ]]; then
+      echo "$0: $1 needs a value" >&2
+      exit 2
+    fi
     case $1 in
       --corpus) corpus=$2; shift 2 ;;
       --work) work=$2; shift 2 ;;
@@ -51,6 +55,14 @@ parse_options() {
       *) echo "$0: unknown option $1" >&2; usage >&2; exit 2 ;;
     esac
   done
+  local number
+  for number in "$stage" "$stop_stage" "$nj" "$seeds" "$num_teachers"; do
+    if ! [[ $number =~ ^[1-9][0-9]*$ ]]; then
+      echo "$0: $number: expected a number from 1 on" >&2
+      exit 2
+    fi
+  done
+  command -v asr-kd > /dev/null || PATH=$root/.venv/bin:$PATH
   mkdir -p "$work"
   work=$(cd "$work" && pwd)
   results=${results:-$work/RESULTS.md}
@@ -61,6 +73,10 @@ parse_options() {
 need_corpus() {
   if [ -z "$corpus" ]; then
     echo "$0: --corpus DIR is needed: $corpus_note" >&2
+    exit 2
+  fi
+  if ! [ -d "$corpus" ]; then
+    echo "$0: --corpus $corpus: no such folder" >&2
     exit 2
   fi
   corpus=$(cd "$corpus" && pwd)

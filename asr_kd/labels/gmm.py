@@ -132,7 +132,10 @@ class GmmModel:
     def save(self, folder: Path) -> None:
         """Writes both files, each atomically, the description last."""
         with replacing(Path(folder) / WEIGHTS) as temporary:
-            save_file(self._arrays(), temporary)
+            try:
+                save_file(self._arrays(), temporary)
+            except SafetensorError as error:  # what safetensors makes of an OSError
+                raise OSError(f"{Path(folder) / WEIGHTS}: {error}") from error
         write_text(Path(folder) / DESCRIPTION, json.dumps(self._description(), indent=1) + "\n")
 
     @classmethod

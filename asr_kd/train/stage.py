@@ -8,12 +8,13 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import Tensor
 
 from asr_kd.artefact import Artefact, hash_file
 from asr_kd.config import config_dict, write_config
 from asr_kd.ensemble.store import HEADER
-from asr_kd.errors import InputError
+from asr_kd.errors import AsrKdError, InputError
 from asr_kd.labels.priors import log_prior
 from asr_kd.models.base import AcousticModel
 from asr_kd.models.build import build_model
@@ -110,9 +111,15 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
 
 
 def make_fabric(config: TrainConfig) -> Fabric:
-    """One device here, or one a process as `torchrun` or `srun` started them."""
+    """One device here, or one a process as `torchrun` or `srun` started them.
+
+    Raises:
+        AsrKdError: under `srun` without --ntasks-per-node, which says what runs on each machine.
+    """
     _, world = rank_and_world()
     local = os.environ.get("LOCAL_WORLD_SIZE")  # torchrun's; Slurm tells the number of machines
+    if world > 1 and local is None and "SLURM_NTASKS_PER_NODE" not in os.environ:
+        raise AsrKdError("train under srun: give --ntasks-per-node in place of --ntasks")
     nodes = world // int(local) if local else int(os.environ.get("SLURM_NNODES", "1"))
     fabric = Fabric(
         accelerator=config.accelerator,
@@ -120,6 +127,8 @@ def make_fabric(config: TrainConfig) -> Fabric:
         num_nodes=nodes if world > 1 else 1,
         strategy="ddp" if world > 1 else "auto",
         precision=config.precision,
+        # Alone in a batch job of Slurm's, a process is not one of the job's many tasks.
+        plugins=[LightningEnvironment()] if world == 1 else None,
     )
     fabric.launch()
     return fabric
