@@ -19,6 +19,7 @@ work=$root/work/$name
 results=
 seeds=1
 num_teachers=5
+temperature=1
 
 usage() {
   cat <<USAGE
@@ -67,7 +68,7 @@ parse_options() {
   work=$(cd "$work" && pwd)
   results=${results:-$work/RESULTS.md}
   data=$work/data feats=$work/feats lang=$work/lang exp=$work/exp
-  export root configs nj data feats lang exp num_teachers
+  export root configs nj data feats lang exp num_teachers temperature
 }
 
 need_corpus() {
@@ -172,11 +173,12 @@ train_model() {  # train_model seedN/NAME [OPTION...]
 dump_targets() {  # dump_targets seedN/targets
   local models=() teacher
   for teacher in $(teachers_of "$(seed_of "$1")"); do models+=("$exp/$teacher"); done
-  asr-kd dump-targets "${models[@]}" --data "$feats/train" --out "$exp/$1"
+  asr-kd dump-targets "${models[@]}" --data "$feats/train" --out "$exp/$1" \
+    --temperature "$temperature"
 }
 
 distil_from_store() {  # distil_from_store seedN/NAME
-  train_model "$1" --targets "$exp/${1%/*}/targets"
+  train_model "$1" --targets "$exp/${1%/*}/targets" "distill.temperature=$temperature"
 }
 
 # ... or the teachers on line, on the very input that the student sees.

@@ -4,6 +4,7 @@
 corpus_note="none is needed"
 . "$(dirname "$0")/../steps.sh"
 num_teachers=3
+temperature=2
 parse_options "$@"
 
 if begin_stage 1 "speech"; then
