@@ -20,6 +20,7 @@ results=
 seeds=1
 num_teachers=5
 temperature=1
+notes=()
 
 usage() {
   cat <<USAGE
@@ -204,7 +205,7 @@ decode_model() {  # decode_model seedN/NAME, or mono
 }
 
 write_results() {  # write_results TITLE ROLE...: the table of all repetitions
-  local title=$1 systems=() n teacher role
+  local title=$1 systems=() options=() n teacher role note
   shift
   for n in $(seq "$seeds"); do
     for teacher in $(teachers_of "$n"); do
@@ -212,7 +213,11 @@ write_results() {  # write_results TITLE ROLE...: the table of all repetitions
     done
     for role in "$@"; do systems+=("$role@$n=$exp/decode_test/seed$n/$role"); done
   done
-  asr-kd compare "gmm=$exp/decode_test/mono" "${systems[@]}" --title "$title" --out "$work/compare"
+  for note in "Recipe: recipes/$name/run.sh --seeds $seeds --teachers $num_teachers" "${notes[@]}"; do
+    options+=(--note "$note")
+  done
+  asr-kd compare "gmm=$exp/decode_test/mono" "${systems[@]}" --title "$title" --out "$work/compare" \
+    "${options[@]}"
   cp "$work/compare/RESULTS.md" "$results"
   echo "table written to $results" >&2
 }

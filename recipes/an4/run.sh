@@ -4,6 +4,12 @@
 # distribution; --splits DIR puts lists {train,dev,test}.speakers in place of the official split.
 corpus_note="the folder with etc/ and wav/ or feat/"
 . "$(dirname "$0")/../steps.sh"
+notes=(
+  "student: starts from the weights of teacher 1; two of the teachers, drawn for each batch, label \
+the very input that it sees; hard labels weigh as much as they do."
+  "hard-student: the control of student: the same start, input and epochs, hard labels alone."
+  "stored-student: plain distillation from a random start, on stored posteriors of the training set."
+)
 
 splits=
 options=()

@@ -5,6 +5,10 @@ corpus_note="none is needed"
 . "$(dirname "$0")/../steps.sh"
 num_teachers=3
 temperature=2
+notes=(
+  "hard-student and student: the same small network, as in the paper's first experiment without \
+regularisation of its own; teachers and baseline have dropout and perturbed input."
+)
 parse_options "$@"
 
 if begin_stage 1 "speech"; then
