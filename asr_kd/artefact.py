@@ -119,6 +119,9 @@ class Artefact:
         self.path = Path(path).absolute()
         self.verb = verb
         self.config = dict(config)
+        paths = [value for value in inputs.values() if isinstance(value, Path)]
+        if missing := [p for p in paths if not p.exists()]:
+            raise InputError([f"{p}: no such file or folder" for p in missing])
         self.inputs = {
             name: hash_input(value) if isinstance(value, Path) else value
             for name, value in inputs.items()

@@ -124,6 +124,15 @@ def test_manifest_errors_say_what_is_wrong(tmp_path: Path) -> None:
         read_manifest(tmp_path / "out")
 
 
+def test_missing_inputs_are_named_together(tmp_path: Path) -> None:
+    inputs: dict[str, Path | str] = {"a": tmp_path / "one", "b": tmp_path / "two"}
+    with pytest.raises(InputError) as error:
+        Artefact(tmp_path / "out", "cook", {}, inputs)
+    assert [fault.split(":")[0] for fault in error.value.faults] == [
+        str(p) for p in inputs.values()
+    ]
+
+
 def test_a_missing_input_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing-here"):
         hash_input(tmp_path / "nothing-here")

@@ -144,12 +144,14 @@ def _objective(inputs: TrainInputs, config: TrainConfig, data: AlignedData) -> O
     if inputs.targets is not None and inputs.teachers:
         raise InputError("targets come from a store or from teachers on line, not from both")
     if inputs.targets is not None:
-        objective = StoredTargets(inputs.targets, config.distill, data)
+        faults = []
         if config.augment.mix.prob:
-            raise InputError(
-                "augment.mix needs hard labels or teachers on line: no store has targets for a mix"
-            )
-        return objective
+            faults.append("augment.mix needs hard labels or teachers on line: no store knows a mix")
+        if config.distill.teachers_per_batch is not None:
+            faults.append("distill.teachers_per_batch is for teachers on line, not for a store")
+        if faults:
+            raise InputError(faults)
+        return StoredTargets(inputs.targets, config.distill, data)
     if inputs.teachers:
         return OnlineTeachers(inputs.teachers, config, data)
     return HardLabels()

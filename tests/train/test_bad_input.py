@@ -18,7 +18,7 @@ from asr_kd.models.checkpoint import Checkpoint
 from asr_kd.models.config import TdnnConfig
 from asr_kd.train import loop
 from asr_kd.train.config import TrainConfig
-from asr_kd.train.stage import train
+from asr_kd.train.stage import make_fabric, train
 from asr_kd.train.state import load_state
 
 
@@ -165,3 +165,11 @@ def test_init_starts_from_the_weights(corpus: Any) -> None:
     one, other = Checkpoint.load(teacher).model, Checkpoint.load(student).model
     for name, tensor in one.state_dict().items():
         np.testing.assert_allclose(other.state_dict()[name], tensor, atol=1e-5)
+
+
+def test_srun_without_tasks_per_machine_says_what_to_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
+    with pytest.raises(AsrKdError, match="--ntasks-per-node"):
+        make_fabric(TrainConfig())

@@ -242,7 +242,7 @@ def test_a_student_trains_on_a_store_but_not_on_mixes(corpus: Any) -> None:
     train(inputs, corpus.config(distill=distill, epochs=1), corpus.root / "exp")
     assert "targets" in read_manifest(corpus.root / "exp").inputs
     mixing = corpus.config(distill=distill, augment=AugmentConfig(mix=MixConfig(prob=0.1)))
-    with pytest.raises(InputError, match="no store has targets for a mix"):
+    with pytest.raises(InputError, match="no store knows a mix"):
         train(inputs, mixing, corpus.root / "other")
     with pytest.raises(InputError, match="not a soft-target store"):
         train(replace(inputs, targets=corpus.inputs.ali), mixing, corpus.root / "other")
