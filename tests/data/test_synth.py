@@ -188,6 +188,6 @@ def test_without_espeak_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.M
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(espeak, "version", absent)
-    with pytest.raises(AsrKdError, match=r"pip install asr-kd\[synth\]"):
+    with pytest.raises(AsrKdError, match=r"pip install -e '\.\[synth\]'"):
         prepare(None, tmp_path / "data", SynthConfig(**SMALL))
     assert os.listdir(tmp_path) == []
