@@ -239,13 +239,17 @@ def test_a_student_trains_on_a_store_but_not_on_mixes(corpus: Any) -> None:
     folder, _ = write_store(corpus, read(corpus))
     inputs = replace(corpus.inputs, targets=folder)
     distill = DistillConfig(temperature=2.0)
-    train(inputs, corpus.config(distill=distill, epochs=1), corpus.root / "exp")
+    plain = corpus.config(distill=distill, epochs=1)
+    train(inputs, plain, corpus.root / "exp")
     assert "targets" in read_manifest(corpus.root / "exp").inputs
     mixing = corpus.config(distill=distill, augment=AugmentConfig(mix=MixConfig(prob=0.1)))
     with pytest.raises(InputError, match="no store knows a mix"):
         train(inputs, mixing, corpus.root / "other")
+    for_teachers = corpus.config(distill=DistillConfig(temperature=2.0, teachers_per_batch=1))
+    with pytest.raises(InputError, match="teachers_per_batch is for teachers on line"):
+        train(inputs, for_teachers, corpus.root / "other")
     with pytest.raises(InputError, match="not a soft-target store"):
-        train(replace(inputs, targets=corpus.inputs.ali), mixing, corpus.root / "other")
+        train(replace(inputs, targets=corpus.inputs.ali), plain, corpus.root / "other")
 
 
 def test_take_frames() -> None:
