@@ -11,7 +11,9 @@ from asr_kd.errors import InputError
 
 _WORDS = {"1": "YES", "0": "NO"}
 # The words are Hebrew: ken and lo.
-_PRONUNCIATIONS = {"YES": ("K EH N",), "NO": ("L OW",)}
+# A phone for each whole word, as in Kaldi's recipe: two words are too few to tell their phones from
+# the long pauses between them.
+_PRONUNCIATIONS = {"YES": ("Y",), "NO": ("N",)}
 
 
 class YesnoConfig(Config):
