@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asr_kd.features.spec import FeatureSpec
 
 from asr_kd.config import config_dict
+from asr_kd.features.spec import FeatureSpec
 from asr_kd.io.ark import ArkWriter
 from asr_kd.io.table import write_table
 from asr_kd.labels.label_set import LabelSet
