@@ -12,7 +12,7 @@ class Blstm(AcousticModel):
 
     The backward direction reads each row reversed within its own length, so that padding follows
     the valid frames in both directions and cannot reach them. (Packed sequences do the same, but
-    train 6 times slower on the CPU.)
+    train much slower on the CPU.)
     """
 
     def __init__(self, config: BlstmConfig, input_dim: int, num_labels: int) -> None:

@@ -96,7 +96,7 @@ class DistillConfig(Config):
     """`temperature²·CE_soft + hard_weight·CE_hard` (paper, section 2); needs targets or teachers.
 
     `teachers_per_batch` draws that many of the on-line teachers for each batch;
-    `teacher_precision` of bf16 runs them 1.6 times as fast on a CPU that knows bfloat16.
+    `teacher_precision` of bf16-mixed runs them faster on a CPU that knows bfloat16.
     """
 
     temperature: Positive = 1.0
