@@ -1,25 +1,22 @@
 """`compare`: a row for each role, paired differences below; on the terminal and in RESULTS.md."""
 
 import json
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from asr_kd import __version__
 from asr_kd.artefact import Artefact
 from asr_kd.io.atomic import write_text
+from asr_kd.report.page import command_text, page
 from asr_kd.report.statistics import (
     BASELINE,
     ENSEMBLE,
     TEACHER,
     Difference,
-    Estimate,
     Row,
     Statistics,
 )
@@ -28,6 +25,7 @@ from asr_kd.report.table import (
     NONE,
     NOT_DEFINED,
     difference,
+    judged,
     markdown,
     operations,
     percent,
@@ -75,8 +73,12 @@ def compare(systems: Sequence[str], out: Path, title: str, notes: Sequence[str])
     if artefact.is_done():
         return
     work = artefact.begin()
-    write_text(work / "RESULTS.md", _page(title, _command(systems, out, title, notes), rows, pairs,
-                                          [*facts, *notes]))  # fmt: skip
+    tables = [markdown(*_table(rows))]
+    if pairs:
+        tables.append(markdown(DIFFERENCE_HEADER, [_difference_cells(pair) for pair in pairs]))
+    options = [("--out", str(out)), ("--title", title), *(("--note", note) for note in notes)]
+    command = command_text("compare", systems, options)
+    write_text(work / "RESULTS.md", page(title, tables, [*facts, *notes], command))
     results = _json(statistics, comparison, rows, pairs)
     write_text(work / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     artefact.publish()
@@ -116,14 +118,9 @@ def _difference_cells(pair: Difference) -> tuple[str, ...]:
     accuracy = pair.frame_accuracy
     return (
         f"{pair.role} − {pair.other}",
-        _judged(pair.wer),
-        NONE if accuracy is None else _judged(accuracy),
+        judged(pair.wer.value, pair.wer.interval),
+        NONE if accuracy is None else judged(accuracy.value, accuracy.interval),
     )
-
-
-def _judged(estimate: Estimate) -> str:
-    where = "inside" if estimate.inside_noise else "outside"
-    return f"{difference(estimate.value, estimate.interval)} {where} the noise"
 
 
 def _facts(statistics: Statistics, rows: Sequence[Row]) -> list[str]:
@@ -157,23 +154,6 @@ def _facts(statistics: Statistics, rows: Sequence[Row]) -> list[str]:
             f"partial.txt in each decode directory names them."
         )
     return lines
-
-
-def _command(systems: Sequence[str], out: Path, title: str, notes: Sequence[str]) -> str:
-    words = ["asr-kd", "compare", *systems, "--out", str(out), "--title", title]
-    return shlex.join([*words, *(word for note in notes for word in ("--note", note))])
-
-
-def _page(
-    title: str, command: str, rows: Sequence[Row], pairs: Sequence[Difference], lines: Sequence[str]
-) -> str:
-    parts = [f"# {title}", markdown(*_table(rows))]
-    if pairs:
-        parts.append(markdown(DIFFERENCE_HEADER, [_difference_cells(pair) for pair in pairs]))
-    parts.append("".join(f"- {line}\n" for line in lines))
-    made = f"Made on {date.today().isoformat()} by asr_kd {__version__}:"
-    parts.append(f"{made}\n\n```\n{command}\n```\n")
-    return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
 def _json(

@@ -158,8 +158,8 @@ class Statistics:
         return Row(
             role=role,
             folders=len(folders),
-            frame_accuracy=None if accuracy is None else _estimate(accuracy),
-            wer=_estimate(self._wer(role)),
+            frame_accuracy=None if accuracy is None else estimate(accuracy),
+            wer=estimate(self._wer(role)),
             operations=tuple((operations / len(folders)).tolist()),
             params=(min(params), max(params)),
             rtf=tuple(rtf.tolist()),
@@ -171,7 +171,7 @@ class Statistics:
     def gain(self) -> Estimate | None:
         """The ensemble's gain in frame accuracy over its mean member."""
         ensemble, teacher = self._frame_accuracy(ENSEMBLE), self._frame_accuracy(TEACHER)
-        return None if ensemble is None or teacher is None else _estimate(ensemble - teacher)
+        return None if ensemble is None or teacher is None else estimate(ensemble - teacher)
 
     def _share(self, role: str) -> tuple[Estimate | None, bool]:
         own, gain = self._frame_accuracy(role), self.gain()
@@ -181,18 +181,20 @@ class Statistics:
         if ensemble is None or teacher is None or gain.interval.low <= 0:
             return None, False
         with np.errstate(invalid="ignore", divide="ignore"):
-            return _estimate((own - teacher) / (ensemble - teacher)), True
+            return estimate((own - teacher) / (ensemble - teacher)), True
 
     def differences(self) -> list[Difference]:
         """Paired differences of the pairs that are there."""
         roles = self.comparison.roles
-        return [self._difference(a, b) for a, b in PAIRS if a in roles and b in roles]
+        return [self.difference(a, b) for a, b in PAIRS if a in roles and b in roles]
 
-    def _difference(self, role: str, other: str) -> Difference:
+    def difference(self, role: str, other: str) -> Difference:
+        """The paired difference of two roles."""
         mine, theirs = self._frame_accuracy(role), self._frame_accuracy(other)
-        accuracy = None if mine is None or theirs is None else _estimate(mine - theirs)
-        return Difference(role, other, _estimate(self._wer(role) - self._wer(other)), accuracy)
+        accuracy = None if mine is None or theirs is None else estimate(mine - theirs)
+        return Difference(role, other, estimate(self._wer(role) - self._wer(other)), accuracy)
 
 
-def _estimate(samples: Floats) -> Estimate:
+def estimate(samples: Floats) -> Estimate:
+    """The figure of the data as they are, row 0 of (1+R,), with the interval of R resamples."""
     return Estimate(float(samples[0]), percentile_interval(samples[1:]))

@@ -66,6 +66,18 @@ class Comparison:
         return [decoding for decoding in self.decodings if decoding.role == role]
 
 
+def parse_system(spec: str) -> tuple[str, str | None, Path]:
+    """Role, seed and folder of `ROLE[@SEED]=FOLDER`.
+
+    Raises:
+        InputError: for an argument of another form.
+    """
+    match = _SYSTEM.fullmatch(spec)
+    if match is None:
+        raise InputError(f"{spec!r}: expected ROLE=FOLDER or ROLE@SEED=FOLDER")
+    return match["role"].strip(), match["seed"], Path(match["path"])
+
+
 def read_systems(specs: Sequence[str]) -> Comparison:
     """Reads `ROLE[@SEED]=DECODE_DIR` arguments.
 
@@ -77,12 +89,8 @@ def read_systems(specs: Sequence[str]) -> Comparison:
     faults: list[str] = []
     parsed: list[tuple[str, str | None, Path, Manifest]] = []
     for spec in specs:
-        match = _SYSTEM.fullmatch(spec)
-        if match is None:
-            faults.append(f"{spec!r}: expected ROLE=DECODE_DIR or ROLE@SEED=DECODE_DIR")
-            continue
-        path = Path(match["path"])
         try:
+            role, seed, path = parse_system(spec)
             manifest = read_manifest(path, "decode")
         except InputError as error:
             faults += error.faults
@@ -90,7 +98,7 @@ def read_systems(specs: Sequence[str]) -> Comparison:
         if not (path / "ref").is_file():
             faults.append(f"{path}: was decoded without a reference text; nothing to compare")
             continue
-        parsed.append((match["role"].strip(), match["seed"], path, manifest))
+        parsed.append((role, seed, path, manifest))
     if faults:
         raise InputError(faults)
     first = parsed[0][2]

@@ -27,6 +27,12 @@ def difference(value: float, interval: Interval, digits: int = 1) -> str:
     return f"{100 * value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
+def judged(value: float, interval: Interval, digits: int = 1) -> str:
+    """A difference with its interval, and whether the interval includes 0."""
+    where = "inside" if interval.holds(0.0) else "outside"
+    return f"{difference(value, interval, digits)} {where} the noise"
+
+
 def operations(counts: WordErrors | Sequence[float]) -> str:
     """Substitutions/deletions/insertions, of one system or as a mean over several."""
     if isinstance(counts, WordErrors):

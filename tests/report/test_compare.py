@@ -183,7 +183,10 @@ def test_page_and_json(
         assert text in shown
     assert "student − hard-student" in page
     assert "24,000 aligned frames" in page
-    assert f"asr-kd compare {specs[0]}" in page
+    assert (
+        f"W={tmp_path}\nasr-kd compare \\\n    teacher@0=$W/teacher00 teacher@0=$W/teacher01"
+        in page
+    )
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [row["role"] for row in results["rows"]] == [
         "teacher", "ensemble", "student", "hard-student",
