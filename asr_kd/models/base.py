@@ -2,9 +2,10 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
-from asr_kd.models.config import BlstmConfig, DnnConfig, TdnnConfig
+from asr_kd.models.config import ModelConfig
 from asr_kd.models.frontend import Frontend, length_mask
 
 
@@ -12,12 +13,12 @@ class AcousticModel(nn.Module, ABC):
     """`(feats (B,T,F), lengths (B,)) -> (logits (B,T',V), lengths (B,))`.
 
     Logits on valid frames, and their gradients, depend neither on the padding nor on the other
-    rows of the batch. `lengths` are at least 1.
+    rows of the batch. `lengths` are at least 1. `output` is the last layer, with a bias.
     """
 
-    def __init__(
-        self, config: DnnConfig | TdnnConfig | BlstmConfig, input_dim: int, num_labels: int
-    ) -> None:
+    output: nn.Linear
+
+    def __init__(self, config: ModelConfig, input_dim: int, num_labels: int) -> None:
         super().__init__()
         self.config = config
         self.input_dim = input_dim
@@ -32,6 +33,24 @@ class AcousticModel(nn.Module, ABC):
         """Logits of every frame, and the number of valid ones in each row."""
         mask = length_mask(lengths, feats.shape[1])[:, :, None].to(feats.dtype)
         return self.encode(self.frontend(feats, lengths), lengths, mask), lengths
+
+    def blocks(self) -> list[tuple[str, ...]]:
+        """The layers in order, for a student that starts from some of them: names of submodules.
+
+        A block of several modules is taken or left as a whole.
+        """
+        layers = self.get_submodule("layers").named_children()
+        return [(f"layers.{name}",) for name, layer in layers if any(True for _ in layer.parameters())]
+
+    def in_time_order(self, layer: str, hidden: Tensor, lengths: Tensor) -> Tensor:
+        """Output (B,T',D) of the submodule `layer`, its frames in the order of time."""
+        return hidden
+
+    @torch.no_grad()
+    def shift_logits(self, offsets: Tensor) -> None:
+        """Adds an offset (V,) to the logit of each label on every frame, by the output's bias."""
+        bias = self.output.bias.view(-1, self.num_labels)  # a row for each frame that it predicts
+        bias += offsets.to(bias)
 
     @property
     def num_params(self) -> int:

@@ -1,8 +1,9 @@
 """Configuration of the acoustic models: a union discriminated by `kind`."""
 
+from fractions import Fraction
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from asr_kd.config import Config
 
@@ -14,13 +15,15 @@ class FrontendConfig(Config):
     """What a model does to its input before its first layer.
 
     `delta_order` 2 appends deltas and delta-deltas (regression over ±`delta_window` frames);
-    `left` and `right` splice neighbouring frames onto each frame.
+    `left` and `right` splice neighbouring frames onto each frame. With `shared_scale` one mean and
+    one standard deviation normalise all dimensions, as suits the pixels of an image.
     """
 
     delta_order: int = Field(default=0, ge=0, le=3)
     delta_window: int = Field(default=2, ge=1)
     left: int = Field(default=0, ge=0)
     right: int = Field(default=0, ge=0)
+    shared_scale: bool = False
 
 
 class DnnConfig(Config):
@@ -34,6 +37,7 @@ class DnnConfig(Config):
     num_layers: Size = 8
     width: Size = 2560
     dropout: Probability = 0.0
+    input_dropout: Probability = 0.0
 
 
 class TdnnLayerConfig(Config):
@@ -84,4 +88,58 @@ class BlstmConfig(Config):
     dropout: Probability = 0.1
 
 
-ModelConfig = Annotated[DnnConfig | TdnnConfig | BlstmConfig, Field(discriminator="kind")]
+def _number(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return float(Fraction(value))
+        except (ValueError, ZeroDivisionError):
+            return value  # pydantic's own message says what is expected
+    return value
+
+
+def _unspliced(frontend: FrontendConfig) -> FrontendConfig:
+    if frontend.left or frontend.right:
+        raise ValueError(
+            "a convolution over time sees the neighbouring frames by itself; leave out left and "
+            "right"
+        )
+    return frontend
+
+
+WidthMultiplier = Annotated[float, BeforeValidator(_number), Field(ge=1 / 64, le=16)]
+ImageFrontend = Annotated[FrontendConfig, AfterValidator(_unspliced)]
+
+
+class VggConfig(Config):
+    """VGG of 11, 13, 16 or 19 weight layers over time and frequency; deltas are channels.
+
+    `width_multiplier` (a number or a fraction such as 1/8) scales all channels and units. With a
+    `stride` of s the first layer makes one frame of every s, and the output layer predicts s
+    frames at once. `dropout` follows the two fully connected layers.
+    """
+
+    kind: Literal["vgg"] = "vgg"
+    frontend: ImageFrontend = FrontendConfig()
+    depth: Literal[11, 13, 16, 19] = 16
+    width_multiplier: WidthMultiplier = 1.0
+    stride: Size = 1
+    dropout: Probability = 0.5
+
+
+class ResnetConfig(Config):
+    """Residual network of 18 or 34 weight layers over time and frequency; deltas are channels.
+
+    `width_multiplier` and `stride` as in `VggConfig`; `dropout` is between a block's convolutions.
+    """
+
+    kind: Literal["resnet"] = "resnet"
+    frontend: ImageFrontend = FrontendConfig()
+    depth: Literal[18, 34] = 18
+    width_multiplier: WidthMultiplier = 1.0
+    stride: Size = 1
+    dropout: Probability = 0.0
+
+
+ModelConfig = Annotated[
+    DnnConfig | TdnnConfig | BlstmConfig | VggConfig | ResnetConfig, Field(discriminator="kind")
+]

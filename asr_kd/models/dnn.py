@@ -11,6 +11,7 @@ class Dnn(AcousticModel):
 
     def __init__(self, config: DnnConfig, input_dim: int, num_labels: int) -> None:
         super().__init__(config, input_dim, num_labels)
+        self.input_dropout = nn.Dropout(config.input_dropout)
         layers: list[nn.Module] = []
         width = self.frontend.output_dim
         for _ in range(config.num_layers):
@@ -25,5 +26,5 @@ class Dnn(AcousticModel):
 
     def encode(self, x: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
         """See `AcousticModel.encode`."""
-        logits: Tensor = self.output(self.layers(x))
+        logits: Tensor = self.output(self.layers(self.input_dropout(x)))
         return logits

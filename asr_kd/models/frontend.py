@@ -94,8 +94,10 @@ class Frontend(nn.Module):
             squares += x.square().sum(0)
         if count == 0:
             raise ValueError("no frames to take the input statistics from")
-        mean = total / count
-        std = (squares / count - mean.square()).clamp_min(_MIN_STD**2).sqrt()
+        mean, square = total / count, squares / count
+        if self.config.shared_scale:
+            mean, square = (x.mean().expand_as(x) for x in (mean, square))
+        std = (square - mean.square()).clamp_min(_MIN_STD**2).sqrt()
         self.mean.copy_(mean.float())
         self.std.copy_(std.float())
 

@@ -5,9 +5,10 @@ whatever process it is and after whatever interruption.
 """
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from asr_kd.train.config import AugmentConfig, MaskConfig, SpeedConfig, WarpConfig
+from asr_kd.train.config import AugmentConfig, MaskConfig, ShiftConfig, SpeedConfig, WarpConfig
 
 Feats = NDArray[np.float32]
 Rng = np.random.Generator
@@ -29,7 +30,7 @@ class Augment:
         self._warp = FrequencyWarp(config.warp, len(mean)) if config.warp.prob else None
 
     def perturb(self, feats: Feats, rng: Rng) -> tuple[Feats, NDArray[np.int64]]:
-        """Speed, frequency warp, channel and noise.
+        """Speed, frequency warp, channel, noise and shift.
 
         Returns:
             Features (T',F), and for each of their frames the nearest original one (T',).
@@ -48,6 +49,8 @@ class Augment:
             level = rng.uniform(0, self.config.noise.level)
             noise = rng.standard_normal(feats.shape, dtype=np.float32)
             feats = feats + np.float32(level) * self.std * noise
+        if rng.random() < self.config.shift.prob:
+            feats = shift_images(feats, self.config.shift, rng)
         return feats, source
 
     def mix_weight(self, rng: Rng) -> float:
@@ -72,6 +75,16 @@ def change_speed(feats: Feats, config: SpeedConfig, rng: Rng) -> tuple[Feats, ND
     share = (at - before).astype(np.float32)[:, None]
     changed = feats[before] * (1 - share) + feats[after] * share
     return changed, np.floor(at + 0.5).astype(np.int64)
+
+
+def shift_images(feats: Feats, config: ShiftConfig, rng: Rng) -> Feats:
+    """Moves each frame (T, height·width) by its own draw; zeros come in at the edges."""
+    most = config.pixels
+    images = feats.reshape(-1, config.height, config.width)
+    padded = np.pad(images, ((0, 0), (most, most), (most, most)))
+    windows = sliding_window_view(padded, (config.height, config.width), axis=(1, 2))
+    down, right = rng.integers(0, 2 * most + 1, (2, len(images)))
+    return windows[np.arange(len(images)), down, right].reshape(feats.shape)
 
 
 class FrequencyWarp:

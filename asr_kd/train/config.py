@@ -81,6 +81,18 @@ class MaskConfig(Config):
     dims_width: int = Field(default=2, ge=1)
 
 
+class ShiftConfig(Config):
+    """Frames that are images of `height` × `width` pixels (row by row), each moved by itself.
+
+    By up to `pixels` in both directions; zeros come in at the edges.
+    """
+
+    prob: Chance = 0.0
+    pixels: int = Field(default=2, ge=1)
+    height: int = Field(default=28, ge=1)
+    width: int = Field(default=28, ge=1)
+
+
 class AugmentConfig(Config):
     """Perturbations of the features; each utterance draws each with its probability."""
 
@@ -90,21 +102,83 @@ class AugmentConfig(Config):
     noise: NoiseConfig = NoiseConfig()
     mix: MixConfig = MixConfig()
     mask: MaskConfig = MaskConfig()
+    shift: ShiftConfig = ShiftConfig()
+
+
+class FramesConfig(Config):
+    """Which frames the loss counts, by patterns on their labels such as `IY_*`.
+
+    The others are still context. It counts the frames of the labels in `only` (empty: of all), without those in `exclude`.
+    """
+
+    only: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+class InitConfig(Config):
+    """Which layers of `--init` a model starts from.
+
+    `all` of them, the `first` ones, `every` `step`-th, or those of a table: own layer → other's.
+    """
+
+    layers: Literal["all", "first", "every"] | dict[str, str] = "all"
+    step: int = Field(default=2, ge=1)
+
+
+class SpecialistConfig(Config):
+    """How a specialist is trained (paper, section 5).
+
+    `special_share` of the frames that count are of its own labels; `rest` is what it knows of the
+    others: one `dustbin` label, or all of them by the generalist's `soft` targets.
+    """
+
+    special_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    rest: Literal["dustbin", "soft"] = "dustbin"
+
+
+class EssenceConfig(Config):
+    """Which part of a soft target is used: the largest entries up to `mass`, none below `floor`.
+
+    The `rest` is one `bucket`, or nothing: the part is `renormalise`d.
+    """
+
+    mass: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    floor: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    rest: Literal["bucket", "renormalise"] = "bucket"
+
+
+class HintConfig(Config):
+    """A layer of the student that learns to give what a layer of an on-line teacher gives.
+
+    `of` counts the teachers from 1. By `schedule` the weight stays, or falls to 0 at the end.
+    """
+
+    student: str
+    teacher: str
+    of: int = Field(default=1, ge=1)
+    weight: Positive = 1.0
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
 
 
 class DistillConfig(Config):
-    """`temperature²·CE_soft + hard_weight·CE_hard` (paper, section 2); needs targets or teachers.
+    """`soft_weight·temperature²·CE_soft + hard_weight·CE_hard` (paper, section 2), and hints.
 
+    Needs targets or teachers. With `loss` of `logits` the soft part is the squared difference of
+    the logits, the limit of high temperatures (section 2.1).
     `teachers_per_batch` draws that many of the on-line teachers for each batch;
     `teacher_precision` of bf16-mixed runs them faster on a CPU that knows bfloat16.
     """
 
     temperature: Positive = 1.0
+    soft_weight: float = Field(default=1.0, ge=0.0)
     hard_weight: float = Field(default=0.5, ge=0.0)
+    loss: Literal["cross-entropy", "logits"] = "cross-entropy"
     mean: Literal["arithmetic", "geometric"] = "arithmetic"
     weights: tuple[Positive, ...] | None = None
     teacher_precision: Precision = "32-true"
     teachers_per_batch: int | None = Field(default=None, ge=1)
+    essence: EssenceConfig = EssenceConfig()
+    hints: tuple[HintConfig, ...] = ()
 
 
 class TrainConfig(Config):
@@ -113,7 +187,8 @@ class TrainConfig(Config):
     One epoch sees every utterance once, in batches of at most `max_frames` frames (padding
     included) over all processes together. The learning rate rises over `warmup_steps`, then falls
     to 0 at the end of the last epoch. With a `muon_learning_rate` above 0 the matrices of the
-    hidden layers are trained by Muon at that rate, all else by AdamW.
+    hidden layers are trained by Muon at that rate, all else by AdamW. A `max_weight_norm` above 0
+    keeps the L2 norm of each unit's incoming weights at or below it.
     """
 
     model: ModelConfig = TdnnConfig()
@@ -127,8 +202,12 @@ class TrainConfig(Config):
     warmup_steps: int = Field(default=100, ge=0)
     weight_decay: float = Field(default=0.01, ge=0.0)
     max_grad_norm: Positive = 5.0
+    max_weight_norm: float = Field(default=0.0, ge=0.0)
     ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)
     augment: AugmentConfig = AugmentConfig()
+    frames: FramesConfig = FramesConfig()
+    init: InitConfig = InitConfig()
+    specialist: SpecialistConfig = SpecialistConfig()
     distill: DistillConfig = DistillConfig()
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Precision = "32-true"

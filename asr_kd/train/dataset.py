@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from asr_kd.config import config_dict
 from asr_kd.data.directory import DataDir
@@ -21,6 +22,7 @@ from asr_kd.labels.priors import read_ali_labels
 from asr_kd.models.checkpoint import Checkpoint, CmvnMode
 from asr_kd.models.frontend import length_mask
 from asr_kd.train.augment import Augment, tile
+from asr_kd.train.selection import FrameSelection
 
 _CACHE_BYTES = 2 << 30  # features up to this size stay in memory; larger sets are read as needed
 _logger = logging.getLogger("asr_kd.train")
@@ -119,30 +121,27 @@ class AlignedData:
 
 @dataclass(frozen=True)
 class Batch:
-    """B utterances of N valid frames together; frame-level fields run over the valid frames.
+    """B utterances; frame-level fields run over the N frames together that the loss counts.
 
     Attributes:
         utt_ids: the utterances.
         feats: perturbed features (B,T,F), zeros on padding.
         lengths: valid frames of each row (B,).
+        counted: the frames that the loss counts (B,T) bool, all of them valid.
         pdf_ids: labels (N,).
         mixed_pdf_ids: labels (N,) of the utterances mixed in; None where nothing is.
         mix_weight: share (N,) of `pdf_ids` against `mixed_pdf_ids`; None likewise.
-        source: for each row, the frame of the stored features nearest to each of its frames.
+        source: for each row, the frame of the stored features nearest to each counted frame.
     """
 
     utt_ids: list[str]
     feats: Tensor
     lengths: Tensor
+    counted: Tensor
     pdf_ids: Tensor
     mixed_pdf_ids: Tensor | None
     mix_weight: Tensor | None
     source: list[NDArray[np.int64]]
-
-    @property
-    def valid(self) -> Tensor:
-        """(B,T) bool, True on valid frames."""
-        return length_mask(self.lengths, self.feats.shape[1])
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch, its tensors on `device`."""
@@ -150,6 +149,7 @@ class Batch:
             self,
             feats=self.feats.to(device),
             lengths=self.lengths.to(device),
+            counted=self.counted.to(device),
             pdf_ids=self.pdf_ids.to(device),
             mixed_pdf_ids=None if self.mixed_pdf_ids is None else self.mixed_pdf_ids.to(device),
             mix_weight=None if self.mix_weight is None else self.mix_weight.to(device),
@@ -162,14 +162,21 @@ def plain_batch(data: AlignedData, indices: Sequence[int]) -> Batch:
     padded, lengths = _pad(feats)
     pdf_ids = _labels([data.pdf_ids(i) for i in indices])
     source = [np.arange(len(x)) for x in feats]
-    return Batch([data.utt_ids[i] for i in indices], padded, lengths, pdf_ids, None, None, source)
+    counted = length_mask(lengths, padded.shape[1])
+    utt_ids = [data.utt_ids[i] for i in indices]
+    return Batch(utt_ids, padded, lengths, counted, pdf_ids, None, None, source)
 
 
 def augmented_batch(
-    data: AlignedData, indices: Sequence[int], augment: Augment, seed: int, epoch: int
+    data: AlignedData,
+    indices: Sequence[int],
+    augment: Augment,
+    selection: FrameSelection,
+    seed: int,
+    epoch: int,
 ) -> Batch:
     """Perturbed utterances; the draws of each depend on seed, epoch and utterance only."""
-    rows, sources, first, second, shares = [], [], [], [], []
+    rows, counts, sources, first, second, shares = [], [], [], [], [], []
     for index in indices:
         rng = np.random.default_rng((seed, epoch, index))
         feats, source = augment.perturb(data.feats(index), rng)
@@ -182,16 +189,19 @@ def augmented_batch(
             feats = np.float32(share) * feats + np.float32(1 - share) * other_feats
             others = data.pdf_ids(other)[other_source[tiled]]
         rows.append(augment.mask(feats, rng))
-        sources.append(source)
-        first.append(labels)
-        second.append(others)
-        shares.append(np.full(len(labels), share, dtype=np.float32))
+        counted = selection(labels, rng)
+        counts.append(counted)
+        sources.append(source[counted])
+        first.append(labels[counted])
+        second.append(others[counted])
+        shares.append(np.full(int(counted.sum()), share, dtype=np.float32))
     padded, lengths = _pad(rows)
-    mixed = any(share[0] < 1.0 for share in shares)
+    mixed = any((share < 1.0).any() for share in shares)
     return Batch(
         [data.utt_ids[i] for i in indices],
         padded,
         lengths,
+        pad_sequence([torch.from_numpy(counted) for counted in counts], batch_first=True),
         _labels(first),
         _labels(second) if mixed else None,
         torch.from_numpy(np.concatenate(shares)) if mixed else None,

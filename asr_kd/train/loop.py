@@ -25,8 +25,9 @@ from asr_kd.train.config import TrainConfig
 from asr_kd.train.curve import Curve
 from asr_kd.train.dataset import AlignedData, augmented_batch, plain_batch
 from asr_kd.train.objective import Objective
-from asr_kd.train.optimizer import make_optimizers, rate_factor
+from asr_kd.train.optimizer import limit_weight_norms, make_optimizers, rate_factor
 from asr_kd.train.sampler import plan_batches
+from asr_kd.train.selection import FrameSelection
 from asr_kd.train.state import (
     Progress,
     load_optimizer,
@@ -36,6 +37,7 @@ from asr_kd.train.state import (
     with_prefix,
     without_prefix,
 )
+from asr_kd.train.student import Student
 
 _SHOWN_UTTERANCES = 10
 _logger = logging.getLogger("asr_kd.train")
@@ -55,6 +57,7 @@ class Trainer:
         data, dev: what to train and to evaluate on.
         objective: the loss.
         log_prior: natural-log label prior (V,), stored with the checkpoints.
+        selection: which training frames the loss counts; the dev set counts them all.
     """
 
     def __init__(
@@ -67,11 +70,13 @@ class Trainer:
         dev: AlignedData,
         objective: Objective,
         log_prior: NDArray[np.float32],
+        selection: FrameSelection,
     ) -> None:
         self.fabric, self.config, self.work = fabric, config, work
         self.data, self.dev, self.objective, self.log_prior = data, dev, objective, log_prior
-        self.network = network
-        self.optimizers = make_optimizers(network, config)
+        self.network, self.selection = network, selection
+        student = Student(network)
+        self.optimizers = make_optimizers(student, config)
         self.rates = [optimizer.defaults["lr"] for optimizer in self.optimizers]
         self.progress = Progress()
         self.averaged: AveragedModel | None = None
@@ -79,7 +84,7 @@ class Trainer:
             average = get_ema_multi_avg_fn(config.ema_decay)
             self.averaged = AveragedModel(network, multi_avg_fn=average)
         # `network` stays the bare module: evaluation and checkpoints do without the wrapper.
-        self.model, *self.wrapped_optimizers = fabric.setup(network, *self.optimizers)
+        self.model, *self.wrapped_optimizers = fabric.setup(student, *self.optimizers)
         if self.averaged is not None:
             self.averaged.to(fabric.device)
         self._load()  # on the device: an optimizer's state goes where its parameters are
@@ -139,7 +144,12 @@ class Trainer:
         # A process without rows still takes part in every reduction, with a row that weighs 0.
         share = 1.0 if mine else 0.0
         batch = augmented_batch(
-            self.data, mine or indices[:1], self.augment, self.config.seed, now.epoch
+            self.data,
+            mine or indices[:1],
+            self.augment,
+            self.selection,
+            self.config.seed,
+            now.epoch,
         ).to(self.fabric.device)
         # Seeded for each step, dropout needs no saved generator state to go on exactly.
         torch.manual_seed(_seed(self.config.seed, now.step, rank))
@@ -149,15 +159,15 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = factor * rate
         self.model.train()
-        logits, _ = self.model(batch.feats, batch.lengths)
-        loss_sum, count = self.objective(logits[batch.valid].float(), batch)
+        loss_sum, count = self.objective(self.model(batch.feats, batch.lengths), batch)
         total, frames = self._sum_over_processes(
             share * float(loss_sum.detach()), share * int(count)
         )
         if not math.isfinite(total):
             raise AsrKdError(self._not_finite("loss", total, indices))
         self.network.zero_grad()
-        self.fabric.backward(loss_sum * (share * world / frames))
+        # A batch may have no frame that counts; then it has no gradient either.
+        self.fabric.backward(loss_sum * (share * world / max(frames, 1.0)))
         norm = float(
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
         )
@@ -165,6 +175,8 @@ class Trainer:
             raise AsrKdError(self._not_finite("gradient", norm, indices))
         for wrapped in self.wrapped_optimizers:
             wrapped.step()
+        if self.config.max_weight_norm:
+            limit_weight_norms(self.network, self.config.max_weight_norm)
         if self.averaged is not None:
             self.averaged.update_parameters(self.network)
         now.batch += 1
@@ -173,7 +185,7 @@ class Trainer:
         now.loss_count += frames
         now.frames += int(frames)
         now.seconds += time.perf_counter() - start
-        return total / frames, factor * self.config.learning_rate
+        return total / max(frames, 1.0), factor * self.config.learning_rate
 
     def _not_finite(self, what: str, value: float, indices: list[int]) -> str:
         utts = [self.data.utt_ids[i] for i in indices]
@@ -201,7 +213,7 @@ class Trainer:
         for indices in batches[self.fabric.global_rank :: self.fabric.world_size]:
             batch = plain_batch(self.dev, indices).to(self.fabric.device)
             with self.fabric.autocast():
-                logits = network(batch.feats, batch.lengths)[0][batch.valid].float()
+                logits = network(batch.feats, batch.lengths)[0][batch.counted].float()
             correct += float((logits.argmax(1) == batch.pdf_ids).sum())
             loss += float(torch.nn.functional.cross_entropy(logits, batch.pdf_ids, reduction="sum"))
             frames += len(logits)

@@ -16,14 +16,15 @@ from asr_kd.errors import InputError
 from asr_kd.models.checkpoint import Checkpoint
 from asr_kd.train.config import DistillConfig, TrainConfig
 from asr_kd.train.dataset import AlignedData, Batch
+from asr_kd.train.student import StudentOutput
 
 
 class Objective(ABC):
     """Loss of a batch as (sum over frames, number of frames)."""
 
     @abstractmethod
-    def __call__(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Logits of the batch's valid frames (N,V), on the batch's device -> (sum, count)."""
+    def __call__(self, output: StudentOutput, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What the student makes of the batch, on the batch's device -> (sum, count)."""
 
     def to(self, device: torch.device) -> None:  # noqa: B027 (most have nothing to move)
         """Moves what the objective needs to the student's device."""
@@ -32,8 +33,9 @@ class Objective(ABC):
 class HardLabels(Objective):
     """Cross-entropy with the alignment; of mixed utterances, the mix of both cross-entropies."""
 
-    def __call__(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def __call__(self, output: StudentOutput, batch: Batch) -> tuple[Tensor, Tensor]:
         """See `Objective`."""
+        logits = counted_logits(output.logits, batch)
         if batch.mixed_pdf_ids is None or batch.mix_weight is None:
             return hard_cross_entropy(logits, batch.pdf_ids)
         log_post = logits.log_softmax(-1)
@@ -75,8 +77,9 @@ class StoredTargets(Objective):
         if faults:
             raise InputError(faults)
 
-    def __call__(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def __call__(self, output: StudentOutput, batch: Batch) -> tuple[Tensor, Tensor]:
         """See `Objective`."""
+        logits = counted_logits(output.logits, batch)
         starts = np.cumsum([0, *(self.store.num_frames(utt) for utt in batch.utt_ids[:-1])])
         rows = np.concatenate([start + s for start, s in zip(starts, batch.source, strict=True)])
         stored = take_frames(self.store.batch(batch.utt_ids), torch.from_numpy(rows))
@@ -120,8 +123,9 @@ class OnlineTeachers(Objective):
         for model in self.models:
             model.to(device)
 
-    def __call__(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def __call__(self, output: StudentOutput, batch: Batch) -> tuple[Tensor, Tensor]:
         """See `Objective`."""
+        logits = counted_logits(output.logits, batch)
         config = self.config
         halved = config.teacher_precision == "bf16-mixed"
         with torch.no_grad():
@@ -130,7 +134,7 @@ class OnlineTeachers(Objective):
             # slower, and teachers need not share an architecture.
             with torch.autocast(logits.device.type, torch.bfloat16, enabled=halved):
                 outputs = [self.models[m](batch.feats, batch.lengths)[0] for m in members]
-            theirs = [output[batch.valid].float() for output in outputs]
+            theirs = [counted_logits(logits, batch) for logits in outputs]
             weights = [self.weights[m] for m in members]
             targets = average(theirs, weights, config.mean, config.temperature).exp()
         if batch.mixed_pdf_ids is None or not config.hard_weight:
@@ -138,7 +142,7 @@ class OnlineTeachers(Objective):
                 logits, targets, batch.pdf_ids, config.temperature, config.hard_weight
             )
         soft, count = distillation_loss(logits, targets, None, config.temperature, 0.0)
-        hard, _ = HardLabels()(logits, batch)
+        hard, _ = HardLabels()(output, batch)
         return soft + config.hard_weight * hard, count
 
     def _members(self) -> list[int]:
@@ -146,6 +150,11 @@ class OnlineTeachers(Objective):
         if self.config.teachers_per_batch is None:
             return list(range(len(self.models)))
         return torch.randperm(len(self.models))[: self.config.teachers_per_batch].tolist()
+
+
+def counted_logits(logits: Tensor, batch: Batch) -> Tensor:
+    """Logits (B,T,V) of the frames that the loss counts: float32 (N,V)."""
+    return logits[batch.counted].float()
 
 
 def take_frames(targets: SoftTargets, rows: Tensor) -> SoftTargets:

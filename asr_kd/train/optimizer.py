@@ -10,17 +10,17 @@ from asr_kd.train.config import TrainConfig
 _BETAS = (0.9, 0.98)  # trainings of a few thousand steps cannot wait for 0.999
 
 
-def make_optimizers(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+def make_optimizers(student: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """AdamW for everything, or Muon for the hidden layers' matrices and AdamW for the rest.
 
     Muon (Jordan et al. 2024) takes the orthogonal factor of each matrix's momentum as the step,
     here scaled to the size of AdamW's steps.
     """
     if not config.muon_learning_rate:
-        return [_adamw(list(network.parameters()), config)]
-    named = list(network.named_parameters())
-    hidden = [p for name, p in named if p.ndim == 2 and not name.startswith("output.")]
-    others = [p for name, p in named if p.ndim != 2 or name.startswith("output.")]
+        return [_adamw(list(student.parameters()), config)]
+    named = list(student.named_parameters())
+    hidden = [p for name, p in named if p.ndim == 2 and ".output." not in f".{name}"]
+    others = [p for name, p in named if p.ndim != 2 or ".output." in f".{name}"]
     muon = torch.optim.Muon(
         hidden,
         lr=config.muon_learning_rate,
@@ -34,6 +34,17 @@ def _adamw(parameters: list[nn.Parameter], config: TrainConfig) -> torch.optim.O
     return torch.optim.AdamW(
         parameters, lr=config.learning_rate, betas=_BETAS, weight_decay=config.weight_decay
     )
+
+
+@torch.no_grad()
+def limit_weight_norms(network: nn.Module, largest: float) -> None:
+    """Scales down the incoming weights of each unit whose L2 norm exceeds `largest`.
+
+    The weight constraint of dropout's authors (Hinton et al. 2012), which the paper's teacher has.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            torch.renorm(module.weight, 2, 0, largest, out=module.weight)
 
 
 def rate_factor(config: TrainConfig, step: int, fraction: float) -> float:

@@ -24,6 +24,7 @@ from asr_kd.train.config import TrainConfig
 from asr_kd.train.dataset import AlignedData
 from asr_kd.train.loop import Trainer
 from asr_kd.train.objective import HardLabels, Objective, OnlineTeachers, StoredTargets
+from asr_kd.train.selection import FrameSelection
 from asr_kd.train.state import has_state, remove_state
 
 _logger = logging.getLogger("asr_kd.train")
@@ -78,6 +79,8 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
     data = AlignedData(inputs.data, inputs.ali, config.cmvn)
     dev = AlignedData(inputs.dev, inputs.dev_ali, config.cmvn)
     _require_alike(data, dev)
+    _require_images(config, data)
+    selection = FrameSelection.by_label(config.frames, data.label_set)
     objective = _objective(inputs, config, data)
     network = _network(inputs, config, data)
     work = artefact.begin()
@@ -85,7 +88,8 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
         network.frontend.fit(_all_feats(data))
     if fabric.is_global_zero:
         write_config(config, work / "config.yaml")
-    trainer = Trainer(fabric, config, work, network, data, dev, objective, log_prior(inputs.ali))
+    prior = log_prior(inputs.ali)
+    trainer = Trainer(fabric, config, work, network, data, dev, objective, prior, selection)
     trainer.run()
     fabric.barrier()
     if fabric.is_global_zero:
@@ -138,6 +142,15 @@ def _require_alike(data: AlignedData, dev: AlignedData) -> None:
     data.label_set.require_same(dev.label_set, str(data.ali_dir), str(dev.ali_dir))
     if (data.spec, data.input_dim) != (dev.spec, dev.input_dim):
         raise InputError(f"features differ: {data.describe_input()}; {dev.describe_input()}")
+
+
+def _require_images(config: TrainConfig, data: AlignedData) -> None:
+    shift = config.augment.shift
+    if shift.prob and shift.height * shift.width != data.input_dim:
+        raise InputError(
+            f"augment.shift: frames are no images of {shift.height} × {shift.width} pixels; "
+            f"{data.describe_input()}"
+        )
 
 
 def _objective(inputs: TrainInputs, config: TrainConfig, data: AlignedData) -> Objective:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from asr_kd.models.build import build_model
-from asr_kd.models.config import TdnnConfig, TdnnLayerConfig
+from asr_kd.models.config import BlstmConfig, DnnConfig, TdnnConfig, TdnnLayerConfig
 from asr_kd.models.tdnn import TdnnLayer
 
 
@@ -33,3 +33,22 @@ def test_strided_outputs_are_in_the_order_of_frames() -> None:
     changed[0, 2:4] += 1  # a block of two frames: its own two outputs move, no others
     moved = (model(changed, torch.tensor([6]))[0] - logits).abs().amax(-1)[0] > 1e-9
     assert moved.tolist() == [False, False, True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TdnnConfig(stride=2, dropout=0),
+        DnnConfig(num_layers=1, width=8),
+        BlstmConfig(width=4, num_layers=1),
+    ],
+)
+def test_offsets_move_the_logits_of_every_frame(config: object) -> None:
+    model = build_model(config, 3, 4).eval()  # type: ignore[arg-type]
+    feats, lengths = torch.randn(2, 7, 3), torch.tensor([7, 4])
+    with torch.no_grad():
+        before, _ = model(feats, lengths)
+        offsets = torch.tensor([0.5, 0.0, -2.0, 1.0])
+        model.shift_logits(offsets)
+        after, _ = model(feats, lengths)
+    torch.testing.assert_close(after, before + offsets)

@@ -1,13 +1,21 @@
 import numpy as np
 import pytest
 
-from asr_kd.train.augment import Augment, FrequencyWarp, change_speed, mask, tile
+from asr_kd.train.augment import (
+    Augment,
+    FrequencyWarp,
+    change_speed,
+    mask,
+    shift_images,
+    tile,
+)
 from asr_kd.train.config import (
     AugmentConfig,
     ChannelConfig,
     MaskConfig,
     MixConfig,
     NoiseConfig,
+    ShiftConfig,
     SpeedConfig,
     WarpConfig,
 )
@@ -136,3 +144,16 @@ def test_warping_is_around_the_mean() -> None:
     warped, _ = augmented.perturb(x, np.random.default_rng(0))
     np.testing.assert_allclose(warped[[0, 1, 3, 4]], x[[0, 1, 3, 4]], atol=1e-5)
     assert np.abs(warped[2] - x[2]).max() > 0.01
+
+
+def test_images_move_each_by_itself() -> None:
+    images = np.zeros((300, 4, 5), np.float32)
+    images[:, 2, 1] = 7  # one dot
+    config = ShiftConfig(prob=1, pixels=1, height=4, width=5)
+    moved = shift_images(images.reshape(300, 20), config, np.random.default_rng(0))
+    places = {tuple(np.argwhere(frame)[0]) for frame in moved.reshape(300, 4, 5)}
+    assert places == {(y, x) for y in (1, 2, 3) for x in (0, 1, 2)}
+    assert (moved.sum(1) == 7).all()
+    images[:, 0, 0] = 3  # what leaves at an edge is gone
+    moved = shift_images(images.reshape(300, 20), config, np.random.default_rng(0))
+    assert set(np.unique(moved.sum(1))) == {7.0, 10.0}

@@ -19,7 +19,9 @@ from asr_kd.train.augment import Augment
 from asr_kd.train.config import AugmentConfig, DistillConfig, MixConfig, SpeedConfig
 from asr_kd.train.dataset import AlignedData, Batch, augmented_batch, plain_batch
 from asr_kd.train.objective import HardLabels, OnlineTeachers, StoredTargets, take_frames
+from asr_kd.train.selection import FrameSelection
 from asr_kd.train.stage import train
+from asr_kd.train.student import StudentOutput
 
 
 def read(corpus: Any) -> AlignedData:
@@ -42,10 +44,22 @@ def save_teacher(corpus: Any, name: str, seed: int, **changes: Any) -> Any:
     return folder
 
 
+def output_of(logits: torch.Tensor, batch: Batch) -> StudentOutput:
+    """Logits (N,V) of the counted frames, at their places."""
+    whole = torch.zeros(*batch.counted.shape, logits.shape[1])
+    whole[batch.counted] = logits
+    return StudentOutput(whole, [])
+
+
+def augmented(data: AlignedData, indices: Any, augment: Augment, counted: Any = (1,) * 6) -> Batch:
+    selection = FrameSelection(np.array(counted, np.float64))
+    return augmented_batch(data, indices, augment, selection, seed=0, epoch=0)
+
+
 def mixed_batch(data: AlignedData) -> Batch:
     config = AugmentConfig(mix=MixConfig(prob=0.7), speed=SpeedConfig(prob=1))
     augment = Augment(config, np.zeros(4, np.float32), np.ones(4, np.float32))
-    return augmented_batch(data, range(6), augment, seed=0, epoch=0)
+    return augmented(data, range(6), augment)
 
 
 @pytest.mark.parametrize(("mean", "temperature"), [("arithmetic", 2.0), ("geometric", 1.0)])
@@ -62,7 +76,7 @@ def test_online_teachers_see_the_batch_of_the_student(
     objective = OnlineTeachers(folders, corpus.config(distill=distill), data)
     batch = mixed_batch(data) if mixed else plain_batch(data, range(5))
     logits = torch.randn(int(batch.lengths.sum()), 6)
-    found, count = objective(logits, batch)
+    found, count = objective(output_of(logits, batch), batch)
 
     # One frame after the other, one teacher after the other.
     models = [Checkpoint.load(folder).model for folder in folders]
@@ -103,7 +117,7 @@ def test_hard_labels_of_a_mix_are_mixed_losses(corpus: Any) -> None:
     assert batch.mixed_pdf_ids is not None
     assert 0 < (batch.mix_weight < 1).sum() < len(batch.mix_weight)  # some rows are not mixed
     logits = torch.randn(len(batch.pdf_ids), 6)
-    found, count = HardLabels()(logits, batch)
+    found, count = HardLabels()(output_of(logits, batch), batch)
     target = torch.zeros_like(logits)
     for n in range(len(logits)):
         target[n, batch.pdf_ids[n]] += batch.mix_weight[n]
@@ -145,7 +159,7 @@ def test_a_student_trains_on_line(corpus: Any) -> None:
     data = AlignedData(corpus.inputs.dev, corpus.inputs.dev_ali, "global")
     batch = plain_batch(data, range(len(data)))
     one, other = (
-        Checkpoint.load(d).model(batch.feats, batch.lengths)[0][batch.valid].argmax(-1)
+        Checkpoint.load(d).model(batch.feats, batch.lengths)[0][batch.counted].argmax(-1)
         for d in (teacher, student)
     )
     assert (one == other).float().mean() > 0.9
@@ -178,15 +192,16 @@ def write_store(corpus: Any, data: AlignedData, **changes: Any) -> tuple[Path, d
 
 
 @pytest.mark.parametrize("speed", [0.0, 1.0])
-def test_stored_targets_follow_the_frames(corpus: Any, speed: float) -> None:
+@pytest.mark.parametrize("counted", [(1,) * 6, (1, 0, 0, 1, 0.5, 0)])
+def test_stored_targets_follow_the_frames(corpus: Any, speed: float, counted: Any) -> None:
     data = read(corpus)
     folder, targets = write_store(corpus, data)
     objective = StoredTargets(folder, DistillConfig(temperature=2.0, hard_weight=0.3), data)
     config = AugmentConfig(speed=SpeedConfig(prob=speed, low=0.7, high=1.4))
     augment = Augment(config, np.zeros(4, np.float32), np.ones(4, np.float32))
-    batch = augmented_batch(data, [4, 1, 8], augment, seed=0, epoch=0)
+    batch = augmented(data, [4, 1, 8], augment, counted)
     logits = torch.randn(len(batch.pdf_ids), 6, requires_grad=True)
-    found, count = objective(logits, batch)
+    found, count = objective(output_of(logits, batch), batch)
     found.backward()
     assert int(count) == len(logits)
 

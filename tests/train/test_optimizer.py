@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from asr_kd.models.build import build_model
-from asr_kd.models.config import BlstmConfig, DnnConfig, TdnnConfig
+from asr_kd.models.config import BlstmConfig, DnnConfig, FrontendConfig, TdnnConfig
 from asr_kd.train.config import TrainConfig
-from asr_kd.train.optimizer import make_optimizers, rate_factor
+from asr_kd.train.optimizer import limit_weight_norms, make_optimizers, rate_factor
+from asr_kd.train.student import Student
 
 
 def test_warm_up_then_decay_to_zero() -> None:
@@ -22,7 +23,7 @@ def test_warm_up_then_decay_to_zero() -> None:
 @pytest.mark.parametrize("model", [DnnConfig(num_layers=2, width=8), TdnnConfig(), BlstmConfig()])
 def test_muon_takes_hidden_matrices_and_every_parameter_is_trained_once(model: object) -> None:
     network = build_model(model, 4, 6)  # type: ignore[arg-type]
-    adamw, muon = make_optimizers(network, TrainConfig(muon_learning_rate=0.01))
+    adamw, muon = make_optimizers(Student(network), TrainConfig(muon_learning_rate=0.01))
     groups = [[p for g in o.param_groups for p in g["params"]] for o in (adamw, muon)]
     assert all(p.ndim == 2 for p in groups[1])
     output = network.get_parameter("output.weight")
@@ -31,5 +32,13 @@ def test_muon_takes_hidden_matrices_and_every_parameter_is_trained_once(model: o
     together = {id(p) for group in groups for p in group}
     assert together == {id(p) for p in network.parameters()}
     assert sum(map(len, groups)) == len(together)
-    (only,) = make_optimizers(network, TrainConfig())
+    (only,) = make_optimizers(Student(network), TrainConfig())
     assert isinstance(only, torch.optim.AdamW)
+
+
+def test_the_norm_of_a_units_incoming_weights_is_limited() -> None:
+    network = build_model(DnnConfig(num_layers=1, width=3, frontend=FrontendConfig()), 2, 2)
+    weight = network.get_parameter("layers.0.weight")
+    weight.data = torch.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, -2.0]])
+    limit_weight_norms(network, 1.0)
+    torch.testing.assert_close(weight.data, torch.tensor([[0.6, 0.8], [0.3, 0.4], [0.0, -1.0]]))
