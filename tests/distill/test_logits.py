@@ -1,3 +1,4 @@
+import itertools
 import math
 from typing import Any
 
@@ -97,7 +98,7 @@ def test_soft_cross_entropy_goes_to_it_as_the_temperature_grows() -> None:
         error = 11 * temperature**2 * slope - limit
         errors.append(float(error.norm() / limit.norm()))
     assert errors[-1] < 0.01
-    for error, half in zip(errors, errors[1:], strict=False):
+    for error, half in itertools.pairwise(errors):
         assert half == pytest.approx(error / 2, rel=0.02)
 
 
