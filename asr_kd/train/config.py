@@ -108,7 +108,8 @@ class AugmentConfig(Config):
 class FramesConfig(Config):
     """Which frames the loss counts, by patterns on their labels such as `IY_*`.
 
-    The others are still context. It counts the frames of the labels in `only` (empty: of all), without those in `exclude`.
+    It counts those of the labels in `only` (empty: of all), without those in `exclude`; the others
+    are still context.
     """
 
     only: tuple[str, ...] = ()

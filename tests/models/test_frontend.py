@@ -67,3 +67,11 @@ def test_length_mask() -> None:
 def test_uneven_offsets_are_refused(offsets: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="equal steps"):
         TdnnLayerConfig(offsets=offsets)
+
+
+def test_one_scale_for_all_dimensions() -> None:
+    frontend = Frontend(FrontendConfig(shared_scale=True), 3)
+    feats = [torch.tensor([[0.0, 4.0, 4.0], [0.0, 8.0, 8.0]])]
+    frontend.fit(feats)
+    torch.testing.assert_close(frontend.mean, torch.full((3,), 4.0))
+    torch.testing.assert_close(frontend.std, torch.full((3,), (160 / 6 - 16) ** 0.5))
