@@ -1,9 +1,9 @@
-"""`asr-kd prepare` and `asr-kd validate`."""
+"""`asr-kd prepare`, `asr-kd validate` and `asr-kd subset`."""
 
 import logging
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,6 +19,7 @@ class Corpus(StrEnum):
     an4 = "an4"
     fsdd = "fsdd"
     yesno = "yesno"
+    mnist = "mnist"
 
 
 class Table(StrEnum):
@@ -36,7 +37,7 @@ class Table(StrEnum):
 
 @app.command("prepare")
 def prepare_verb(
-    name: Annotated[Corpus, typer.Argument(metavar="CORPUS", help="synth, an4, fsdd or yesno.")],
+    name: Annotated[Corpus, typer.Argument(metavar="CORPUS", help="Its name.")],
     out: Out,
     overrides: Overrides = None,
     corpus: Annotated[
@@ -49,6 +50,7 @@ def prepare_verb(
 
     an4: source=auto|sph|mfc splits=DIR dev_speakers=7.  fsdd: leave_out=SPEAKER.
     synth: seed=0 snr=[0,20] rt60=[0.1,0.5] train_utterances=1200 and so on.
+    mnist (images are the frames of pages, no dictionary): page=20 dev_images=5000.
     """
     from asr_kd.config import load_config
     from asr_kd.data.corpora.registry import CORPORA
@@ -82,3 +84,55 @@ def validate_verb(
         typer.echo(f"{data}: faults: {len(found)}", err=True)
         raise typer.Exit(2)
     typer.echo(f"{data}: no faults")
+
+
+@app.command("subset")
+def subset_verb(
+    data: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Data directory, with features or sound.")
+    ],
+    out: Out,
+    share: Annotated[
+        float | None, typer.Option("--share", help="This part of the frames: 0.03 are 3%.")
+    ] = None,
+    in_fold: Annotated[
+        str | None, typer.Option("--in-fold", metavar="K/N", help="Fold K of N.")
+    ] = None,
+    out_of_fold: Annotated[
+        str | None, typer.Option("--out-of-fold", metavar="K/N", help="All but fold K of N.")
+    ] = None,
+    by: Annotated[
+        Literal["speaker", "utterance"] | None,
+        typer.Option(
+            "--by", help="What stays together. Default: speaker for folds, utterance for a share."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draw.")] = 0,
+    ali: Annotated[
+        Path | None,
+        typer.Option(
+            "--ali",
+            help="Alignment of the whole, none of whose labels may be left without a frame.",
+        ),
+    ] = None,
+    cover: Annotated[
+        bool,
+        typer.Option(
+            "--cover",
+            help="If the draw leaves one, take a small set that has all "
+            "labels, filled up to the share.",
+        ),
+    ] = False,
+) -> None:
+    """Takes a part of a data directory: a share of its frames, a fold, or all but a fold.
+
+    Utterances are taken whole; archives are not copied. The same seed gives the same folds, and
+    larger shares that hold the smaller ones. The whole's alignment and targets serve the part.
+    """
+    from asr_kd.align.subset import Part, make_subset
+    from asr_kd.data.subset import Fold
+
+    if cover and ali is None:
+        raise typer.BadParameter("needs the alignment whose labels are covered", param_hint="--ali")
+    inside, outside = (None if x is None else Fold.parse(x) for x in (in_fold, out_of_fold))
+    make_subset(data, Part(share, inside, outside, by, seed, cover), out, ali)

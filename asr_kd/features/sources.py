@@ -16,7 +16,8 @@ def absolute(data: DataDir) -> DataDir:
     """The same directory with absolute file names, since its tables will stand elsewhere."""
     wav = {k: v if is_pipe(v) else os.path.abspath(v) for k, v in data.wav.items()}
     feats = {utt_id: _absolute_entry(data.path, rx) for utt_id, rx in data.feats.items()}
-    return replace(data, wav=wav, feats=feats)
+    cmvn = {speaker: _absolute_entry(data.path, rx) for speaker, rx in data.cmvn.items()}
+    return replace(data, wav=wav, feats=feats, cmvn=cmvn)
 
 
 def sources_hash(names: Iterator[str]) -> str:
