@@ -40,8 +40,9 @@ def train_verb(
     distill.mean, distill.weights, distill.teachers_per_batch, distill.teacher_precision.
     """
     from asr_kd.config import load_config
+    from asr_kd.train.build import TrainInputs
     from asr_kd.train.config import TrainConfig
-    from asr_kd.train.stage import TrainInputs, train
+    from asr_kd.train.stage import train
 
     inputs = TrainInputs(data, ali, dev, dev_ali, targets, tuple(teacher or ()), init)
     train(inputs, load_config(TrainConfig, config, overrides or ()), out)

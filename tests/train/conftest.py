@@ -14,8 +14,8 @@ from asr_kd.io.table import write_table
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.priors import write_priors
 from asr_kd.models.config import TdnnConfig, TdnnLayerConfig
+from asr_kd.train.build import TrainInputs
 from asr_kd.train.config import TrainConfig
-from asr_kd.train.stage import TrainInputs
 
 NUM_LABELS, DIMS = 6, 4
 LABELS = LabelSet("hmm-states", tuple(f"s{k}" for k in range(NUM_LABELS)))
