@@ -20,18 +20,30 @@ class Blstm(AcousticModel):
         widths = [self.frontend.output_dim] + [2 * config.width] * (config.num_layers - 1)
         self.ahead = nn.ModuleList(nn.LSTM(w, config.width, batch_first=True) for w in widths)
         self.back = nn.ModuleList(nn.LSTM(w, config.width, batch_first=True) for w in widths)
+        # Both directions side by side: nothing to train, but a layer that a hint can name.
+        self.layers = nn.ModuleList(nn.Identity() for _ in widths)
         self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(2 * config.width, num_labels)
 
     def encode(self, x: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
         """See `AcousticModel.encode`."""
         reversal = _reversal(lengths, x.shape[1])
-        for ahead, back in zip(self.ahead, self.back, strict=True):
+        for ahead, back, layer in zip(self.ahead, self.back, self.layers, strict=True):
             past = ahead(x)[0]
             future = _reorder(back(_reorder(x, reversal))[0], reversal)
-            x = self.dropout(torch.cat([past, future], 2))
+            x = self.dropout(layer(torch.cat([past, future], 2)))
         logits: Tensor = self.output(x)
         return logits
+
+    def blocks(self) -> list[tuple[str, ...]]:
+        """See `AcousticModel.blocks`: both directions of a layer belong together."""
+        return [(f"ahead.{k}", f"back.{k}") for k in range(len(self.ahead))]
+
+    def in_time_order(self, layer: str, hidden: Tensor, lengths: Tensor) -> Tensor:
+        """See `AcousticModel.in_time_order`; `back` works on reversed rows."""
+        if not layer.startswith("back."):
+            return hidden
+        return _reorder(hidden, _reversal(lengths, hidden.shape[1]))
 
 
 def _reversal(lengths: Tensor, num_frames: int) -> Tensor:
