@@ -30,3 +30,12 @@ def is_override(argument: str) -> bool:
     """Whether `a=b` sets a key, and does not name a model with its own features."""
     left, equals, _ = argument.partition("=")
     return bool(equals and re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", left) and not Path(left).exists())
+
+
+def numbers(text: str, option: str) -> tuple[float, ...]:
+    """Reads an option's list of numbers."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}: expected numbers like 1,2,5", param_hint=option) \
+            from None  # fmt: skip

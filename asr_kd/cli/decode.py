@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from asr_kd.cli.app import ConfigFile, Jobs, Out, app, is_override
+from asr_kd.cli.app import ConfigFile, Jobs, Out, app, is_override, numbers
 
 
 @app.command("decode")
@@ -55,3 +55,36 @@ def decode_verb(
         models, data, graph, out, load_config(DecodeConfig, config, overrides),
         tune_on=tune_on, scales_from=scales_from, ali=ali, mean=mean, nj=nj,
     )  # fmt: skip
+
+
+@app.command("evaluate")
+def evaluate_verb(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL[=FEATDIR]|ark:POSTERIORS.scp=labels.json ...",
+            help="One model, or several to average.",
+        ),
+    ],
+    data: Annotated[Path, typer.Option("--data", help="Feature directory.")],
+    ali: Annotated[Path, typer.Option("--ali", help="Its alignment.")],
+    out: Out,
+    mean: Annotated[
+        Literal["arithmetic", "geometric"], typer.Option("--mean", help="Of several models.")
+    ] = "arithmetic",
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="One for each model: 2,1,1. Default: equal.")
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where models run.")
+    ] = "auto",
+) -> None:
+    """Counts the frames that models get right, and their cross-entropy, without any search.
+
+    In all, by label and by speaker, as `frames.json`; compare-frames makes tables of them.
+    """
+    from asr_kd.decode.evaluate import evaluate
+    from asr_kd.ensemble.devices import torch_device
+
+    shares = None if weights is None else numbers(weights, "--weights")
+    evaluate(models, data, ali, out, mean, shares, torch_device(device))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from asr_kd.cli.app import Jobs, Out, app
+from asr_kd.cli.app import Jobs, Out, app, numbers
 
 
 class Mean(StrEnum):
@@ -64,8 +64,8 @@ def dump_targets_verb(
     from asr_kd.ensemble.codec import Keep
     from asr_kd.ensemble.dump import Dump, dump_targets
 
-    temperatures = _numbers(temperature, "--temperature")
-    shares = None if weights is None else _numbers(weights, "--weights")
+    temperatures = numbers(temperature, "--temperature")
+    shares = None if weights is None else numbers(weights, "--weights")
     rule = Keep.parse(keep)
     dump = Dump(tuple(teachers), data, temperatures, mean.value, shares, rule, device.value)
     dump_targets(dump, out, nj)
@@ -85,11 +85,3 @@ def inspect_targets_verb(
     for name, value in describe(store).items():
         table.add_row(name, value)
     Console(soft_wrap=True).print(table)
-
-
-def _numbers(text: str, option: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r}: expected numbers like 1,2,5", param_hint=option) \
-            from None  # fmt: skip

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
@@ -17,6 +16,7 @@ from asr_kd.artefact import MANIFEST, Artefact, Manifest, hash_json
 from asr_kd.data.directory import DataDir
 from asr_kd.ensemble.average import Mean, average, mean_weights
 from asr_kd.ensemble.codec import Keep, make_codec
+from asr_kd.ensemble.devices import torch_device
 from asr_kd.ensemble.statistics import Statistics
 from asr_kd.ensemble.store import Header, ShardWriter, TeacherId, write_header
 from asr_kd.ensemble.teachers import Teacher, open_teachers, same_num_frames
@@ -53,15 +53,6 @@ class Dump:
     weights: tuple[float, ...] | None = None
     keep: Keep = field(default_factory=Keep)
     device: str = "auto"
-
-    def torch_device(self) -> torch.device:
-        """The device of this process: each of a machine's processes takes a GPU in turn."""
-        if self.device == "cpu" or (self.device == "auto" and not torch.cuda.is_available()):
-            return torch.device("cpu")
-        if not torch.cuda.is_available():
-            raise InputError(f"device {self.device}: torch finds no GPU here")
-        local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
-        return torch.device("cuda", local % torch.cuda.device_count())
 
 
 def dump_targets(dump: Dump, out: Path, nj: int = 1) -> None:
@@ -130,7 +121,7 @@ def dump_targets(dump: Dump, out: Path, nj: int = 1) -> None:
 
 @lru_cache(maxsize=1)
 def _open(dump: Dump) -> list[Teacher]:
-    return open_teachers(dump.teachers, dump.data, dump.torch_device())
+    return open_teachers(dump.teachers, dump.data, torch_device(dump.device))
 
 
 def _option_faults(dump: Dump) -> list[str]:
