@@ -1,4 +1,4 @@
-"""`asr-kd prepare-lang`, `train-lm`, `make-graph`, `flat-start` and `align`."""
+"""`asr-kd prepare-lang`, `train-lm`, `make-graph`, `flat-start`, `align` and `label-frames`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -123,3 +123,21 @@ def align_verb(
         raise typer.BadParameter("at least one model is needed")
     settings = load_config(AlignConfig, config, overrides)
     align(data, lang, models, out, settings, transitions=transitions, nj=nj)
+
+
+@app.command("label-frames")
+def label_frames_verb(
+    data: Data,
+    labels: Annotated[
+        str, typer.Option("--labels", help='All labels in order, such as "0 1 2 3 4 5 6 7 8 9".')
+    ],
+    out: Out,
+) -> None:
+    """Labels every frame with the word at its place in the transcript: a word for each frame.
+
+    For frames that need no alignment, such as the images of a page. The output takes the place of
+    an alignment wherever one is asked for.
+    """
+    from asr_kd.align.label_frames import label_frames
+
+    label_frames(data, labels.split(), out)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from asr_kd.config import Config
-from asr_kd.data.corpora import an4, fsdd, synth, yesno
+from asr_kd.data.corpora import an4, fsdd, mnist, synth, yesno
 
 Prepare = Callable[[Path | None, Path, Any, int], None]
 
@@ -14,5 +14,6 @@ CORPORA: dict[str, tuple[type[Config], Prepare]] = {
     "an4": (an4.An4Config, an4.prepare),
     "fsdd": (fsdd.FsddConfig, fsdd.prepare),
     "yesno": (yesno.YesnoConfig, yesno.prepare),
+    "mnist": (mnist.MnistConfig, mnist.prepare),
 }
 """Name → its options and what prepares it (corpus, out, options, nj)."""
