@@ -54,8 +54,9 @@ def distillation_loss(
     pdf_ids: Tensor | None,
     temperature: float,
     hard_weight: float = 0.5,
+    soft_weight: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """`T²·CE_soft + hard_weight·CE_hard` (paper, section 2).
+    """`soft_weight·T²·CE_soft + hard_weight·CE_hard` (paper, section 2).
 
     The gradient of the soft part shrinks as 1/T²; the factor keeps its balance with the hard part.
 
@@ -63,8 +64,7 @@ def distillation_loss(
         logits: (..., V) of the student, valid frames only.
         targets: soft targets formed at T; dense ones are (..., V) probabilities.
         pdf_ids: (...) labels; None leaves the hard part out.
-        temperature: T.
-        hard_weight: weight of the hard part.
+        temperature, hard_weight, soft_weight: as in the formula, T the first.
 
     Returns:
         (sum over frames in nats, number of frames).
@@ -72,7 +72,7 @@ def distillation_loss(
     Raises:
         ValueError: if frames or labels of logits, targets and labels do not agree.
     """
-    return _loss(logits, targets, pdf_ids, temperature, temperature**2, hard_weight)
+    return _loss(logits, targets, pdf_ids, temperature, soft_weight * temperature**2, hard_weight)
 
 
 def _loss(

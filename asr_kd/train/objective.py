@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from asr_kd.distill.essence import essence
+from asr_kd.distill.logits import logit_matching, teacher_logits
 from asr_kd.distill.loss import distillation_loss, hard_cross_entropy
 from asr_kd.ensemble.average import average
 from asr_kd.ensemble.soft_targets import SoftTargets
@@ -45,7 +47,57 @@ class HardLabels(Objective):
         return loss.sum(), torch.tensor(len(loss), device=loss.device)
 
 
-class StoredTargets(Objective):
+class Distillation(Objective):
+    """`soft_weight·soft + hard_weight·CE_hard`, wherever the soft targets come from.
+
+    The soft part is `T²·CE_soft` with the targets' essence, or the logits' squared difference.
+
+    Args:
+        config: the mixture.
+    """
+
+    def __init__(self, config: DistillConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def targets(self, batch: Batch) -> SoftTargets | Tensor:
+        """Targets of the batch's counted frames at T; dense ones are log-probabilities (N,V)."""
+
+    def __call__(self, output: StudentOutput, batch: Batch) -> tuple[Tensor, Tensor]:
+        """See `Objective`."""
+        config = self.config
+        if not config.soft_weight:
+            hard, count = HardLabels()(output, batch)
+            return config.hard_weight * hard, count
+        logits = counted_logits(output.logits, batch)
+        targets = self.targets(batch)
+        labels = None
+        if config.loss == "logits":
+            if isinstance(targets, SoftTargets):
+                targets = targets.dense(logits.shape[1]).log()
+            total, count = logit_matching(logits, teacher_logits(targets, config.temperature))
+            total = config.soft_weight * total
+        else:
+            probs = targets.exp() if isinstance(targets, Tensor) else targets
+            chosen = essence(probs, config.essence.mass, config.essence.floor, config.essence.rest)
+            if batch.mixed_pdf_ids is None:
+                labels = batch.pdf_ids  # soft and hard part in one pass over the logits
+            total, count = distillation_loss(
+                logits, chosen, labels, config.temperature, config.hard_weight, config.soft_weight
+            )
+        if labels is None and config.hard_weight:
+            total = total + config.hard_weight * HardLabels()(output, batch)[0]
+        return total, count
+
+    def _faults(self) -> list[str]:
+        """Contradictions of the configuration."""
+        chosen = self.config.essence
+        if self.config.loss == "logits" and (chosen.mass < 1 or chosen.floor > 0):
+            return ["distill.essence is for the loss cross-entropy: logits match over all labels"]
+        return []
+
+
+class StoredTargets(Distillation):
     """Distillation from a soft-target store; a change of speed picks the nearest stored frame.
 
     Raises:
@@ -53,9 +105,15 @@ class StoredTargets(Objective):
     """
 
     def __init__(self, path: Path, config: DistillConfig, data: AlignedData) -> None:
+        super().__init__(config)
         self.store = TargetStore.open(path, verify=True)
-        self.config = config
-        faults = []
+        faults = self._faults()
+        if config.loss == "logits" and self.store.header.keep != "all":
+            faults.append(
+                f"{path}: keeps {self.store.header.keep} of each frame, and distill.loss=logits "
+                f"needs every label; make it again with `dump-targets --keep all`, or train with "
+                f"--teacher"
+            )
         try:
             self.store.require(config.temperature, data.label_set, config.mean)
         except InputError as error:
@@ -77,19 +135,15 @@ class StoredTargets(Objective):
         if faults:
             raise InputError(faults)
 
-    def __call__(self, output: StudentOutput, batch: Batch) -> tuple[Tensor, Tensor]:
-        """See `Objective`."""
-        logits = counted_logits(output.logits, batch)
+    def targets(self, batch: Batch) -> SoftTargets:
+        """See `Distillation`."""
         starts = np.cumsum([0, *(self.store.num_frames(utt) for utt in batch.utt_ids[:-1])])
         rows = np.concatenate([start + s for start, s in zip(starts, batch.source, strict=True)])
         stored = take_frames(self.store.batch(batch.utt_ids), torch.from_numpy(rows))
-        targets = stored.to(logits.device)
-        return distillation_loss(
-            logits, targets, batch.pdf_ids, self.config.temperature, self.config.hard_weight
-        )
+        return stored.to(batch.feats.device)
 
 
-class OnlineTeachers(Objective):
+class OnlineTeachers(Distillation):
     """Distillation from models that see each batch exactly as the student does.
 
     Raises:
@@ -97,9 +151,9 @@ class OnlineTeachers(Objective):
     """
 
     def __init__(self, teachers: Sequence[Path], config: TrainConfig, data: AlignedData) -> None:
-        self.config = config.distill
+        super().__init__(config.distill)
         checkpoints = [Checkpoint.load(path) for path in teachers]
-        faults = []
+        faults = self._faults()
         for path, checkpoint in zip(teachers, checkpoints, strict=True):
             try:
                 data.require_fits(checkpoint, str(path))
@@ -123,27 +177,19 @@ class OnlineTeachers(Objective):
         for model in self.models:
             model.to(device)
 
-    def __call__(self, output: StudentOutput, batch: Batch) -> tuple[Tensor, Tensor]:
-        """See `Objective`."""
-        logits = counted_logits(output.logits, batch)
+    @torch.no_grad()
+    def targets(self, batch: Batch) -> Tensor:
+        """See `Distillation`."""
         config = self.config
         halved = config.teacher_precision == "bf16-mixed"
-        with torch.no_grad():
-            members = self._members()
-            # One after the other: on the CPU a batched forward (torch.func.vmap) is a quarter
-            # slower, and teachers need not share an architecture.
-            with torch.autocast(logits.device.type, torch.bfloat16, enabled=halved):
-                outputs = [self.models[m](batch.feats, batch.lengths)[0] for m in members]
-            theirs = [counted_logits(logits, batch) for logits in outputs]
-            weights = [self.weights[m] for m in members]
-            targets = average(theirs, weights, config.mean, config.temperature).exp()
-        if batch.mixed_pdf_ids is None or not config.hard_weight:
-            return distillation_loss(
-                logits, targets, batch.pdf_ids, config.temperature, config.hard_weight
-            )
-        soft, count = distillation_loss(logits, targets, None, config.temperature, 0.0)
-        hard, _ = HardLabels()(output, batch)
-        return soft + config.hard_weight * hard, count
+        members = self._members()
+        # One after the other: on the CPU a batched forward (torch.func.vmap) is a quarter
+        # slower, and teachers need not share an architecture.
+        with torch.autocast(batch.feats.device.type, torch.bfloat16, enabled=halved):
+            outputs = [self.models[m](batch.feats, batch.lengths)[0] for m in members]
+        theirs = [counted_logits(logits, batch) for logits in outputs]
+        weights = [self.weights[m] for m in members]
+        return average(theirs, weights, config.mean, config.temperature)
 
     def _members(self) -> list[int]:
         """The teachers of this batch, drawn from torch's generator, which each step seeds."""

@@ -285,3 +285,97 @@ def test_take_frames() -> None:
         found[n, taken.labels[part]] = taken.probs[part]
     torch.testing.assert_close(found, dense[rows])
     torch.testing.assert_close(taken.left, targets.left[rows])
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_logits_are_matched_without_their_means(corpus: Any, stored: bool, mixed: bool) -> None:
+    data = read(corpus)
+    distill = DistillConfig(temperature=2.0, hard_weight=0.3, soft_weight=0.7, loss="logits")
+    batch = mixed_batch(data) if mixed else plain_batch(data, range(4))
+    objective: StoredTargets | OnlineTeachers
+    if stored:
+        folder, targets = write_store(corpus, data, keep="all")
+        objective = StoredTargets(folder, distill, data)
+        probs = [targets[u].dense(6)[s] for u, s in zip(batch.utt_ids, batch.source, strict=True)]
+        log_q = torch.cat(probs).log()
+    else:
+        folders = [save_teacher(corpus, f"t{k}", k) for k in (1, 2)]
+        objective = OnlineTeachers(folders, corpus.config(distill=distill), data)
+        models = [Checkpoint.load(folder).model for folder in folders]
+        each = [m(batch.feats, batch.lengths)[0][batch.counted] / 2 for m in models]
+        log_q = ((each[0].softmax(1) + each[1].softmax(1)) / 2).log().detach()
+    logits = torch.randn(len(batch.pdf_ids), 6)
+    output = output_of(logits, batch)
+    found, count = objective(output, batch)
+    expected = 0.3 * float(HardLabels()(output, batch)[0])
+    for z, v in zip(logits, 2 * log_q, strict=True):
+        expected += 0.7 * float((z - z.mean() - v + v.mean()).square().sum()) / 2 / 6
+    assert int(count) == len(logits)
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+
+
+def test_logits_are_not_matched_with_a_part_of_them(corpus: Any) -> None:
+    data = read(corpus)
+    folder, _ = write_store(corpus, data)
+    config = corpus.config(
+        distill={"temperature": 2.0, "loss": "logits", "essence": {"floor": 0.1}}
+    )
+    with pytest.raises(InputError) as caught:
+        train(replace(corpus.inputs, targets=folder), config, corpus.root / "exp")
+    essence, truncated = caught.value.faults
+    assert "distill.essence is for the loss cross-entropy" in essence
+    assert f"{folder}: keeps mass=0.9,cap=4 of each frame" in truncated
+    assert "--keep all" in truncated
+    assert not list(corpus.root.glob("*exp*"))
+    with pytest.raises(InputError, match=r"distill\.essence"):
+        OnlineTeachers([save_teacher(corpus, "t", 1)], config, data)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("rest", ["bucket", "renormalise"])
+def test_the_essence_of_the_targets(corpus: Any, stored: bool, rest: Any) -> None:
+    data = read(corpus)
+    distill = DistillConfig(
+        temperature=2.0, soft_weight=0.5, essence={"mass": 0.8, "floor": 0.15, "rest": rest}
+    )
+    batch = plain_batch(data, range(3))
+    objective: StoredTargets | OnlineTeachers
+    if stored:
+        folder, targets = write_store(corpus, data)
+        objective = StoredTargets(folder, distill, data)
+        q = torch.cat([targets[utt].dense(6) for utt in batch.utt_ids])
+    else:
+        folder = save_teacher(corpus, "t", 1)
+        objective = OnlineTeachers([folder], corpus.config(distill=distill), data)
+        theirs = Checkpoint.load(folder).model(batch.feats, batch.lengths)[0][batch.counted]
+        q = (theirs / 2).softmax(1).detach()
+    logits = torch.randn(len(batch.pdf_ids), 6)
+    found, _ = objective(output_of(logits, batch), batch)
+    expected = 0.0
+    for n, z in enumerate(logits):
+        p, kept = (z / 2).softmax(0), list[int]()
+        for v in q[n].argsort(descending=True).tolist():
+            held = float(q[n, kept].sum())
+            if kept and (held >= 0.8 or q[n, v] < 0.15):
+                break
+            kept.append(v)
+        held = float(q[n, kept].sum())
+        others = [v for v in range(6) if v not in kept]
+        soft = -float((q[n, kept] * p[kept].log()).sum())
+        if rest == "renormalise":
+            soft /= held
+        elif others:
+            soft -= (1 - held) * float(p[others].sum().log())
+        expected += 0.5 * 4 * soft - 0.5 * float(z.log_softmax(0)[batch.pdf_ids[n]])
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+
+
+def test_without_a_soft_part_only_the_labels_count(corpus: Any) -> None:
+    data = read(corpus)
+    batch = plain_batch(data, range(3))
+    output = output_of(torch.randn(len(batch.pdf_ids), 6), batch)
+    config = corpus.config(distill=DistillConfig(soft_weight=0.0, hard_weight=0.25))
+    objective = OnlineTeachers([save_teacher(corpus, "t", 1)], config, data)
+    hard, count = HardLabels()(output, batch)
+    torch.testing.assert_close(objective(output, batch), (0.25 * hard, count))
