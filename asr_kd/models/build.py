@@ -2,14 +2,21 @@
 
 from asr_kd.models.base import AcousticModel
 from asr_kd.models.blstm import Blstm
-from asr_kd.models.config import BlstmConfig, DnnConfig, TdnnConfig
+from asr_kd.models.config import (
+    BlstmConfig,
+    DnnConfig,
+    ModelConfig,
+    ResnetConfig,
+    TdnnConfig,
+    VggConfig,
+)
 from asr_kd.models.dnn import Dnn
+from asr_kd.models.resnet import Resnet
 from asr_kd.models.tdnn import Tdnn
+from asr_kd.models.vgg import Vgg
 
 
-def build_model(
-    config: DnnConfig | TdnnConfig | BlstmConfig, input_dim: int, num_labels: int
-) -> AcousticModel:
+def build_model(config: ModelConfig, input_dim: int, num_labels: int) -> AcousticModel:
     """A freshly initialised model (from torch's global generator) for F inputs and V labels."""
     match config:
         case DnnConfig():
@@ -18,3 +25,7 @@ def build_model(
             return Tdnn(config, input_dim, num_labels)
         case BlstmConfig():
             return Blstm(config, input_dim, num_labels)
+        case VggConfig():
+            return Vgg(config, input_dim, num_labels)
+        case ResnetConfig():
+            return Resnet(config, input_dim, num_labels)

@@ -10,12 +10,21 @@ from asr_kd.features.spec import FeatureSpec
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.models.build import build_model
 from asr_kd.models.checkpoint import DESCRIPTION, WEIGHTS, Checkpoint
-from asr_kd.models.config import BlstmConfig, DnnConfig, FrontendConfig, TdnnConfig
+from asr_kd.models.config import (
+    BlstmConfig,
+    DnnConfig,
+    FrontendConfig,
+    ResnetConfig,
+    TdnnConfig,
+    VggConfig,
+)
 
 MODELS = [
     DnnConfig(num_layers=2, width=8, frontend=FrontendConfig(left=2, right=1)),
     TdnnConfig(frontend=FrontendConfig(delta_order=2), stride=2),
     BlstmConfig(width=5),
+    VggConfig(depth=11, width_multiplier=1 / 32, frontend=FrontendConfig(delta_order=1)),
+    ResnetConfig(depth=34, width_multiplier=1 / 32, stride=2),
 ]
 
 

@@ -5,7 +5,15 @@ import torch
 
 from asr_kd.models.base import AcousticModel
 from asr_kd.models.build import build_model
-from asr_kd.models.config import BlstmConfig, DnnConfig, FrontendConfig, TdnnConfig, TdnnLayerConfig
+from asr_kd.models.config import (
+    BlstmConfig,
+    DnnConfig,
+    FrontendConfig,
+    ResnetConfig,
+    TdnnConfig,
+    TdnnLayerConfig,
+    VggConfig,
+)
 
 DELTAS = FrontendConfig(delta_order=2)
 SPLICED = FrontendConfig(delta_order=1, left=3, right=2)
@@ -21,6 +29,10 @@ MODELS = [
     TdnnConfig(dropout=0.0, frontend=SPLICED, layers=SKEWED),
     TdnnConfig(dropout=0.0, frontend=DELTAS, stride=3),
     BlstmConfig(width=8, dropout=0.0, frontend=DELTAS),
+    VggConfig(depth=11, width_multiplier=1 / 16, dropout=0.0, frontend=DELTAS),
+    VggConfig(depth=16, width_multiplier=1 / 32, dropout=0.0, stride=3),
+    ResnetConfig(depth=18, width_multiplier=1 / 16, frontend=DELTAS),
+    ResnetConfig(depth=18, width_multiplier=1 / 32, stride=2),
 ]
 LENGTHS = torch.tensor([9, 23, 1, 16])
 
