@@ -1,5 +1,6 @@
 # The steps that every recipe shares, in the order in which the data flows. Sourced by
-# recipes/*/run.sh, which calls them with what its corpus needs.
+# recipes/*/run.sh, which calls them with what its corpus needs, and by recipes/*/run_*.sh, which
+# go on from the teachers that run.sh trained in the same --work.
 #
 # A step is a few `asr-kd` commands, each of which makes one folder. What is up to date is skipped
 # and what was killed goes on, so a recipe can be called again at any time.
@@ -9,6 +10,8 @@ set -euo pipefail
 recipe=$(cd "$(dirname "${BASH_SOURCE[1]}")" && pwd)
 root=$(cd "$recipe/../.." && pwd)
 name=$(basename "$recipe")
+script=$(basename "$0" .sh)
+part=${script#run}  # empty, or _kinds of run_kinds.sh
 configs=$root/configs/$name
 
 stage=1
@@ -20,15 +23,16 @@ results=
 seeds=1
 num_teachers=5
 temperature=1
+sets="dev test"  # what models are evaluated on
 notes=()
 
 usage() {
   cat <<USAGE
-usage: recipes/$name/run.sh [options]
+usage: recipes/$name/$script.sh [options]
   --corpus DIR      where the corpus is${corpus_note:+ ($corpus_note)}
   --work DIR        where everything is made [$work]
   --configs DIR     configurations [$configs]
-  --results FILE    where the table is written [WORK/RESULTS.md]
+  --results FILE    where the table is written [WORK/RESULTS$part.md]
   --stage N         first stage [$stage]
   --stop-stage N    last stage [the last]
   --nj N            local processes [$nj]
@@ -67,9 +71,9 @@ parse_options() {
   command -v asr-kd > /dev/null || PATH=$root/.venv/bin:$PATH
   mkdir -p "$work"
   work=$(cd "$work" && pwd)
-  results=${results:-$work/RESULTS.md}
+  results=${results:-$work/RESULTS$part.md}
   data=$work/data feats=$work/feats lang=$work/lang exp=$work/exp
-  export root configs nj data feats lang exp num_teachers temperature
+  export root configs nj data feats lang exp num_teachers temperature sets
 }
 
 need_corpus() {
@@ -152,8 +156,19 @@ of_all() {  # of_all NAME...: each name in every repetition
   done
 }
 
-# Trains exp/seedN/NAME as configs/<recipe>/NAME.yaml says. All teachers share teacher.yaml unless
-# one has a file of its own.
+need_teachers() {  # of all repetitions
+  local model
+  for model in $(teachers_of_all); do
+    if ! [ -e "$exp/$model/manifest.json" ]; then
+      echo "$0: no $exp/$model; first: recipes/$name/run.sh --work $work --seeds $seeds" \
+        "--teachers $num_teachers --stop-stage 4" >&2
+      exit 2
+    fi
+  done
+}
+
+# Trains exp/seedN/NAME as configs/<recipe>/NAME.yaml says. All teachers share teacher.yaml, all
+# models of a folder FOLDER/NAME share FOLDER.yaml, unless one has a file of its own.
 train_model() {  # train_model seedN/NAME [OPTION...]
   local model=$1 name=${1#*/} config seed
   shift
@@ -164,18 +179,31 @@ train_model() {  # train_model seedN/NAME [OPTION...]
       seed=$((seed + ${name#teacher}))
       [ -e "$config" ] || config=$configs/teacher.yaml ;;
     baseline) seed=$((seed + 50)) ;;
-    *) seed=$((seed + 60)) ;;
+    *)
+      seed=$((seed + 60))
+      [ -e "$config" ] || config=$configs/${name%/*}.yaml ;;
   esac
   asr-kd train "$feats/train" "$exp/ali_train" --dev "$feats/dev" --dev-ali "$exp/ali_dev" \
     --out "$exp/$model" --config "$config" "$@" "seed=$seed"
 }
 
+# The folder of a model, a line each; the name `ensemble` stands for all teachers.
+models_of() {  # models_of seedN/NAME
+  local teacher
+  if [ "${1##*/}" != ensemble ]; then
+    echo "$exp/$1"
+  else
+    for teacher in $(teachers_of "$(seed_of "$1")"); do echo "$exp/$teacher"; done
+  fi
+}
+
 # The averaged posteriors of a repetition's teachers, on disk ...
-dump_targets() {  # dump_targets seedN/targets
-  local models=() teacher
-  for teacher in $(teachers_of "$(seed_of "$1")"); do models+=("$exp/$teacher"); done
-  asr-kd dump-targets "${models[@]}" --data "$feats/train" --out "$exp/$1" \
-    --temperature "$temperature"
+dump_targets() {  # dump_targets seedN/targets [OPTION...]
+  local out=$1 models
+  shift
+  mapfile -t models < <(models_of "${out%%/*}/ensemble")
+  asr-kd dump-targets "${models[@]}" --data "$feats/train" --out "$exp/$out" \
+    --temperature "$temperature" "$@"
 }
 
 distil_from_store() {  # distil_from_store seedN/NAME
@@ -193,15 +221,23 @@ train_from_teacher() {  # train_from_teacher seedN/NAME: hard labels, the first 
   train_model "$1" --init "$exp/${1%/*}/teacher1"
 }
 
-# Decodes the test set with scales tuned on dev. The name `ensemble` stands for all teachers.
+# Decodes the test set with scales tuned on dev.
 decode_model() {  # decode_model seedN/NAME, or mono
-  local models=("$exp/$1") teacher
-  if [ "${1##*/}" = ensemble ]; then
-    models=()
-    for teacher in $(teachers_of "$(seed_of "$1")"); do models+=("$exp/$teacher"); done
-  fi
+  local models
+  mapfile -t models < <(models_of "$1")
   asr-kd decode "${models[@]}" --data "$feats/test" --tune-on "$feats/dev" --graph "$exp/graph" \
     --ali "$exp/ali_test" --out "$exp/decode_test/$1"
+}
+
+# Frame errors and cross-entropy on all of $sets, without a search.
+evaluate_model() {  # evaluate_model seedN/NAME [OPTION...]
+  local model=$1 models set
+  shift
+  mapfile -t models < <(models_of "$model")
+  for set in $sets; do
+    asr-kd evaluate "${models[@]}" --data "$feats/$set" --ali "$exp/ali_$set" \
+      --out "$exp/evaluate/$model/$set" "$@"
+  done
 }
 
 write_results() {  # write_results TITLE ROLE...: the table of all repetitions
@@ -222,8 +258,35 @@ write_results() {  # write_results TITLE ROLE...: the table of all repetitions
   echo "table written to $results" >&2
 }
 
-functions=(logged seed_of teachers_of train_model dump_targets distil_from_store distil_on_line
-  train_from_teacher decode_model)
+# The table of what was evaluated, and decoded, in all repetitions. A model's role is its name
+# without folders; `teachers` are all of them.
+write_frame_results() {  # write_frame_results TITLE NAME... [-- OPTION...]
+  local title=$1 systems=() options=() n role model models note
+  shift
+  while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    for n in $(seq "$seeds"); do
+      role=${1##*/} models="seed$n/$1"
+      if [ "$1" = teachers ]; then role=teacher models=$(teachers_of "$n"); fi
+      for model in $models; do
+        systems+=("$role@$n=$exp/evaluate/$model")
+        if [ -e "$exp/decode_test/$model/manifest.json" ]; then
+          systems+=("$role@$n=$exp/decode_test/$model")
+        fi
+      done
+    done
+    shift
+  done
+  for note in "Recipe: recipes/$name/$script.sh --seeds $seeds --teachers $num_teachers" "${notes[@]}"; do
+    options+=(--note "$note")
+  done
+  asr-kd compare-frames "${systems[@]}" --title "$title" --out "$work/compare$part" \
+    "${options[@]}" "${@:2}"
+  cp "$work/compare$part/RESULTS.md" "$results"
+  echo "table written to $results" >&2
+}
+
+functions=(logged seed_of teachers_of models_of train_model dump_targets distil_from_store
+  distil_on_line train_from_teacher decode_model evaluate_model)
 
 # Stages 2 to 7 of a recipe whose student learns from stored targets. The language model is an
 # n-gram of the training transcripts.
