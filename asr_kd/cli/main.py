@@ -12,7 +12,17 @@ from asr_kd.cli.app import app
 from asr_kd.errors import AsrKdError
 from asr_kd.log import setup_logging
 
-_VERBS = ("download", "data", "features", "align", "train", "ensemble", "decode", "score")
+_VERBS = (
+    "download",
+    "data",
+    "features",
+    "align",
+    "train",
+    "correct",
+    "ensemble",
+    "decode",
+    "score",
+)
 _INTERRUPTED = 130
 
 
