@@ -125,8 +125,8 @@ def counted_frames(hidden: Tensor, counted: Tensor, stride: int) -> Tensor:
 def hint_loss(student: Tensor, teacher: Tensor, variance: float) -> Tensor:
     """Mean squared error of N frames (N,D), summed over the frames, in units of `variance`.
 
-    With the variance of the teacher's layer (see `layer_variance`) a frame costs 1 where the student
-    knows no more than the layer's mean, and 0 where it knows all, whatever layer it is.
+    With the variance of the teacher's layer (see `layer_variance`) a frame costs 1 where the
+    student knows no more than the layer's mean, and 0 where it knows all, whatever layer it is.
     """
     return (student - teacher).square().mean(1).sum() / variance
 

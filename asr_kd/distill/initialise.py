@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from asr_kd.errors import InputError
 from asr_kd.models.base import AcousticModel

@@ -1,19 +1,26 @@
 """What a training works with, made from its inputs and checked: network and objective."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from asr_kd.artefact import hash_file
+from asr_kd.distill.initialise import Initialisation, initialise
 from asr_kd.ensemble.store import HEADER
 from asr_kd.errors import InputError
 from asr_kd.models.base import AcousticModel
 from asr_kd.models.build import build_model
 from asr_kd.models.checkpoint import Checkpoint
-from asr_kd.train.config import TrainConfig
+from asr_kd.train.config import InitConfig, TrainConfig
 from asr_kd.train.dataset import AlignedData
+from asr_kd.train.hints import WithHints
 from asr_kd.train.objective import HardLabels, Objective, OnlineTeachers, StoredTargets
+from asr_kd.train.student import Student
+from asr_kd.train.teachers import Teachers
 
 
 @dataclass(frozen=True)
@@ -72,52 +79,89 @@ def require_images(config: TrainConfig, data: AlignedData) -> None:
         )
 
 
-def make_objective(inputs: TrainInputs, config: TrainConfig, data: AlignedData) -> Objective:
-    """The loss that inputs and configuration ask for.
+class Building(NamedTuple):
+    """What a training works with.
+
+    Attributes:
+        student: the network that is trained, with the projections of its hints.
+        objective: its loss.
+        start: what the network took over from another model, if it did.
+    """
+
+    student: Student
+    objective: Objective
+    start: Initialisation | None
+
+
+def build(inputs: TrainInputs, config: TrainConfig, data: AlignedData) -> Building:
+    """The network, freshly drawn or from another model's layers, and the loss that is asked for.
 
     Raises:
-        InputError: where they do not fit one another.
+        InputError: all faults of targets, teachers, hints and the other model together.
     """
-    if inputs.targets is not None and inputs.teachers:
-        raise InputError("targets come from a store or from teachers on line, not from both")
-    if inputs.targets is not None:
-        faults = []
-        if config.augment.mix.prob:
-            faults.append("augment.mix needs hard labels or teachers on line: no store knows a mix")
-        if config.distill.teachers_per_batch is not None:
-            faults.append("distill.teachers_per_batch is for teachers on line, not for a store")
-        if faults:
-            raise InputError(faults)
-        return StoredTargets(inputs.targets, config.distill, data)
-    if inputs.teachers:
-        return OnlineTeachers(inputs.teachers, config, data)
-    return HardLabels()
-
-
-def make_network(inputs: TrainInputs, config: TrainConfig, data: AlignedData) -> AcousticModel:
-    """The network that is trained, freshly drawn or from the weights of another one.
-
-    Raises:
-        InputError: where the other one does not fit.
-    """
+    hints = config.distill.hints
+    faults = _contradictions(inputs, config)
+    objective: Objective = HardLabels()
+    teachers: Teachers | None = None
+    with _collecting(faults):
+        if inputs.targets is not None:
+            objective = StoredTargets(inputs.targets, config.distill, data)
+            if hints:
+                teachers = Teachers(inputs.teachers, config.distill, data)
+        elif inputs.teachers:
+            objective = online = OnlineTeachers(inputs.teachers, config, data)
+            teachers = online.teachers
     torch.manual_seed(config.seed)
     network = build_model(config.model, data.input_dim, len(data.label_set))
-    if inputs.init is not None:
-        _initialise(network, inputs.init, data)
-    return network
-
-
-def _initialise(network: AcousticModel, init: Path, data: AlignedData) -> None:
-    """Takes over another model's weights and input normalisation."""
-    former = Checkpoint.load(init)
-    data.require_fits(former, str(init))
-    theirs = {k: tuple(v.shape) for k, v in former.model.state_dict().items()}
-    ours = {k: tuple(v.shape) for k, v in network.state_dict().items()}
-    faults = [
-        f"{init}: {name} is {theirs.get(name, 'missing')}, here {ours.get(name, 'missing')}"
-        for name in sorted(theirs.keys() | ours.keys())
-        if theirs.get(name) != ours.get(name)
-    ]
+    student, start = Student(network), None
+    with _collecting(faults):
+        if inputs.init is not None:
+            start = _initialise(network, inputs.init, config.init, data)
+    with _collecting(faults):
+        if hints and teachers is not None:
+            objective = hinted = WithHints(objective, hints, network, teachers, data)
+            student = hinted.student
     if faults:
         raise InputError(faults)
-    network.load_state_dict(former.model.state_dict())
+    return Building(student, objective, start)
+
+
+def _contradictions(inputs: TrainInputs, config: TrainConfig) -> list[str]:
+    """What inputs and configuration ask for in vain."""
+    distill = config.distill
+    faults = []
+    if inputs.targets is not None and inputs.teachers and not distill.hints:
+        faults.append(
+            "targets come from a store or from teachers on line, not from both (unless the "
+            "teachers give distill.hints)"
+        )
+    if distill.hints and not inputs.teachers:
+        faults.append("distill.hints need the teachers themselves: give --teacher MODEL")
+    if distill.hints and distill.teachers_per_batch is not None:
+        faults.append("distill.teachers_per_batch leaves teachers out, distill.hints need them all")
+    if inputs.targets is not None:
+        if config.augment.mix.prob:
+            faults.append("augment.mix needs hard labels or teachers on line: no store knows a mix")
+        if distill.teachers_per_batch is not None:
+            faults.append("distill.teachers_per_batch is for teachers on line, not for a store")
+    if config.init.layers != "all" and inputs.init is None:
+        faults.append("init.layers chooses from another model's layers: give --init MODEL")
+    return faults
+
+
+def _initialise(
+    network: AcousticModel, init: Path, config: InitConfig, data: AlignedData
+) -> Initialisation:
+    """Takes over another model's layers."""
+    former = Checkpoint.load(init)
+    data.require_fits(former, str(init))
+    return initialise(network, former.model, config.layers, config.step, str(init))
+
+
+@contextmanager
+def _collecting(faults: list[str]) -> Iterator[None]:
+    """Lets the faults of one part wait for those of the next."""
+    try:
+        yield
+    except InputError as error:
+        faults += error.faults

@@ -53,7 +53,7 @@ class Trainer:
         fabric: launched.
         config: the resolved configuration.
         work: folder of the state, the checkpoints and the curves.
-        network: freshly built or initialised, its input normalisation fitted.
+        student: its network freshly built or initialised, its input normalisation fitted.
         data, dev: what to train and to evaluate on.
         objective: the loss.
         log_prior: natural-log label prior (V,), stored with the checkpoints.
@@ -65,7 +65,7 @@ class Trainer:
         fabric: Fabric,
         config: TrainConfig,
         work: Path,
-        network: AcousticModel,
+        student: Student,
         data: AlignedData,
         dev: AlignedData,
         objective: Objective,
@@ -74,22 +74,21 @@ class Trainer:
     ) -> None:
         self.fabric, self.config, self.work = fabric, config, work
         self.data, self.dev, self.objective, self.log_prior = data, dev, objective, log_prior
-        self.network, self.selection = network, selection
-        student = Student(network)
+        self.student, self.network, self.selection = student, student.network, selection
         self.optimizers = make_optimizers(student, config)
         self.rates = [optimizer.defaults["lr"] for optimizer in self.optimizers]
         self.progress = Progress()
         self.averaged: AveragedModel | None = None
         if config.ema_decay:
             average = get_ema_multi_avg_fn(config.ema_decay)
-            self.averaged = AveragedModel(network, multi_avg_fn=average)
+            self.averaged = AveragedModel(self.network, multi_avg_fn=average)
         # `network` stays the bare module: evaluation and checkpoints do without the wrapper.
         self.model, *self.wrapped_optimizers = fabric.setup(student, *self.optimizers)
         if self.averaged is not None:
             self.averaged.to(fabric.device)
         self._load()  # on the device: an optimizer's state goes where its parameters are
-        dims = network.input_dim
-        mean, std = (x[:dims].cpu().numpy() for x in (network.frontend.mean, network.frontend.std))
+        dims, frontend = self.network.input_dim, self.network.frontend
+        mean, std = (x[:dims].cpu().numpy() for x in (frontend.mean, frontend.std))
         self.augment = Augment(config.augment, mean.copy(), std.copy())
         objective.to(fabric.device)
 
@@ -126,7 +125,7 @@ class Trainer:
                 accuracy, cross_entropy = self._evaluate()
                 self.progress.epoch += 1
                 self.progress.batch = 0
-                if accuracy > self.progress.best_accuracy:
+                if accuracy > self.progress.best_accuracy or not self.objective.is_about_labels:
                     self.progress.best_accuracy = accuracy
                     self.progress.best_epoch = self.progress.epoch
                     self._save_checkpoint(self.work)
@@ -158,6 +157,7 @@ class Trainer:
         for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = factor * rate
+        self.objective.advance(fraction)
         self.model.train()
         loss_sum, count = self.objective(self.model(batch.feats, batch.lengths), batch)
         total, frames = self._sum_over_processes(
@@ -165,11 +165,11 @@ class Trainer:
         )
         if not math.isfinite(total):
             raise AsrKdError(self._not_finite("loss", total, indices))
-        self.network.zero_grad()
+        self.student.zero_grad()
         # A batch may have no frame that counts; then it has no gradient either.
         self.fabric.backward(loss_sum * (share * world / max(frames, 1.0)))
         norm = float(
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.max_grad_norm)
+            torch.nn.utils.clip_grad_norm_(self.student.parameters(), self.config.max_grad_norm)
         )
         if not math.isfinite(norm):  # before it spoils the weights and the state that is saved
             raise AsrKdError(self._not_finite("gradient", norm, indices))
@@ -240,6 +240,7 @@ class Trainer:
     def _save(self) -> None:
         if self.fabric.is_global_zero:
             tensors = with_prefix("model", self.network.state_dict())
+            tensors |= with_prefix("projections", self.student.projections.state_dict())
             for k, optimizer in enumerate(self.optimizers):
                 tensors |= with_prefix(f"optimizer{k}", optimizer_tensors(optimizer))
             if self.averaged is not None:
@@ -253,6 +254,7 @@ class Trainer:
             return
         self.progress, tensors = found
         self.network.load_state_dict(without_prefix("model", tensors))
+        self.student.projections.load_state_dict(without_prefix("projections", tensors))
         for k, optimizer in enumerate(self.optimizers):
             load_optimizer(optimizer, without_prefix(f"optimizer{k}", tensors))
         if self.averaged is not None:

@@ -15,14 +15,20 @@ from asr_kd.ensemble.average import average
 from asr_kd.ensemble.soft_targets import SoftTargets
 from asr_kd.ensemble.store import TargetStore
 from asr_kd.errors import InputError
-from asr_kd.models.checkpoint import Checkpoint
 from asr_kd.train.config import DistillConfig, TrainConfig
 from asr_kd.train.dataset import AlignedData, Batch
 from asr_kd.train.student import StudentOutput
+from asr_kd.train.teachers import Teachers
 
 
 class Objective(ABC):
-    """Loss of a batch as (sum over frames, number of frames)."""
+    """Loss of a batch as (sum over frames, number of frames).
+
+    Attributes:
+        is_about_labels: whether the output layer is trained; if not, accuracy picks no checkpoint.
+    """
+
+    is_about_labels = True
 
     @abstractmethod
     def __call__(self, output: StudentOutput, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -30,6 +36,9 @@ class Objective(ABC):
 
     def to(self, device: torch.device) -> None:  # noqa: B027 (most have nothing to move)
         """Moves what the objective needs to the student's device."""
+
+    def advance(self, fraction: float) -> None:  # noqa: B027 (most do not change on the way)
+        """Tells before each update how much of the training is done, 0 to 1."""
 
 
 class HardLabels(Objective):
@@ -58,6 +67,7 @@ class Distillation(Objective):
 
     def __init__(self, config: DistillConfig) -> None:
         self.config = config
+        self.is_about_labels = bool(config.soft_weight or config.hard_weight)
 
     @abstractmethod
     def targets(self, batch: Batch) -> SoftTargets | Tensor:
@@ -152,13 +162,11 @@ class OnlineTeachers(Distillation):
 
     def __init__(self, teachers: Sequence[Path], config: TrainConfig, data: AlignedData) -> None:
         super().__init__(config.distill)
-        checkpoints = [Checkpoint.load(path) for path in teachers]
         faults = self._faults()
-        for path, checkpoint in zip(teachers, checkpoints, strict=True):
-            try:
-                data.require_fits(checkpoint, str(path))
-            except InputError as error:
-                faults += error.faults
+        try:
+            self.teachers = Teachers(teachers, self.config, data)
+        except InputError as error:
+            faults += error.faults
         weights = self.config.weights or (1.0,) * len(teachers)
         if len(weights) != len(teachers):
             faults.append(f"distill.weights: {len(weights)} weights for {len(teachers)} teachers")
@@ -170,32 +178,25 @@ class OnlineTeachers(Distillation):
         if faults:
             raise InputError(faults)
         self.weights = weights
-        self.models = [checkpoint.model for checkpoint in checkpoints]
 
     def to(self, device: torch.device) -> None:
         """See `Objective`."""
-        for model in self.models:
-            model.to(device)
+        self.teachers.to(device)
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> Tensor:
         """See `Distillation`."""
         config = self.config
-        halved = config.teacher_precision == "bf16-mixed"
         members = self._members()
-        # One after the other: on the CPU a batched forward (torch.func.vmap) is a quarter
-        # slower, and teachers need not share an architecture.
-        with torch.autocast(batch.feats.device.type, torch.bfloat16, enabled=halved):
-            outputs = [self.models[m](batch.feats, batch.lengths)[0] for m in members]
-        theirs = [counted_logits(logits, batch) for logits in outputs]
+        theirs = [counted_logits(self.teachers(m, batch).logits, batch) for m in members]
         weights = [self.weights[m] for m in members]
         return average(theirs, weights, config.mean, config.temperature)
 
     def _members(self) -> list[int]:
         """The teachers of this batch, drawn from torch's generator, which each step seeds."""
         if self.config.teachers_per_batch is None:
-            return list(range(len(self.models)))
-        return torch.randperm(len(self.models))[: self.config.teachers_per_batch].tolist()
+            return list(range(len(self.weights)))
+        return torch.randperm(len(self.weights))[: self.config.teachers_per_batch].tolist()
 
 
 def counted_logits(logits: Tensor, batch: Batch) -> Tensor:

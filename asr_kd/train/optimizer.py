@@ -18,9 +18,11 @@ def make_optimizers(student: nn.Module, config: TrainConfig) -> list[torch.optim
     """
     if not config.muon_learning_rate:
         return [_adamw(list(student.parameters()), config)]
-    named = list(student.named_parameters())
-    hidden = [p for name, p in named if p.ndim == 2 and ".output." not in f".{name}"]
-    others = [p for name, p in named if p.ndim != 2 or ".output." in f".{name}"]
+    hidden: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in student.named_parameters():
+        is_last = not {"output", "projections"}.isdisjoint(name.split("."))
+        (others if is_last or parameter.ndim != 2 else hidden).append(parameter)
     muon = torch.optim.Muon(
         hidden,
         lr=config.muon_learning_rate,

@@ -13,15 +13,10 @@ from torch import Tensor
 from asr_kd.artefact import Artefact
 from asr_kd.config import config_dict, write_config
 from asr_kd.errors import AsrKdError, InputError
+from asr_kd.io.atomic import write_text
 from asr_kd.labels.priors import log_prior
 from asr_kd.shards import rank_and_world
-from asr_kd.train.build import (
-    TrainInputs,
-    make_network,
-    make_objective,
-    require_alike,
-    require_images,
-)
+from asr_kd.train.build import TrainInputs, build, require_alike, require_images
 from asr_kd.train.config import TrainConfig
 from asr_kd.train.dataset import AlignedData
 from asr_kd.train.loop import Trainer
@@ -35,7 +30,9 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
     """Trains and publishes a model.
 
     `out` then holds the checkpoint of the best dev frame accuracy, `last/` with that of the last
-    epoch, `config.yaml`, `log.jsonl` and `tensorboard/`.
+    epoch, `config.yaml`, `log.jsonl` and `tensorboard/`; `init.md` says what came from where in a
+    network that starts from another one. Where the output layer learns nothing (hints only) the
+    last epoch's checkpoint counts as the best.
 
     Raises:
         InputError: all faults of the inputs together, before any work.
@@ -51,15 +48,19 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
     require_alike(data, dev)
     require_images(config, data)
     selection = FrameSelection.by_label(config.frames, data.label_set)
-    objective = make_objective(inputs, config, data)
-    network = make_network(inputs, config, data)
+    student, objective, start = build(inputs, config, data)
+    network = student.network
     work = artefact.begin()
-    if inputs.init is None and not has_state(work):
+    if not (start and start.has_frontend) and not has_state(work):
         network.frontend.fit(_all_feats(data))
     if fabric.is_global_zero:
         write_config(config, work / "config.yaml")
+        if start is not None:
+            table = start.table(str(inputs.init))
+            _logger.info("starts from %s:\n%s", inputs.init, table)
+            write_text(work / "init.md", table)
     prior = log_prior(inputs.ali)
-    trainer = Trainer(fabric, config, work, network, data, dev, objective, prior, selection)
+    trainer = Trainer(fabric, config, work, student, data, dev, objective, prior, selection)
     trainer.run()
     fabric.barrier()
     if fabric.is_global_zero:
