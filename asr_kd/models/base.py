@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from asr_kd.models.config import ModelConfig
+from asr_kd.models.config import AnyModelConfig, ModelConfig
 from asr_kd.models.frontend import Frontend, length_mask
 
 
@@ -20,7 +20,7 @@ class AcousticModel(nn.Module, ABC):
 
     def __init__(self, config: ModelConfig, input_dim: int, num_labels: int) -> None:
         super().__init__()
-        self.config = config
+        self.config: AnyModelConfig = config
         self.input_dim = input_dim
         self.num_labels = num_labels
         self.frontend = Frontend(config.frontend, input_dim)

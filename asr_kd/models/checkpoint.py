@@ -25,7 +25,7 @@ from asr_kd.io.atomic import replacing, write_text
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.models.base import AcousticModel
 from asr_kd.models.build import build_model
-from asr_kd.models.config import ModelConfig
+from asr_kd.models.config import AnyModelConfig
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -38,7 +38,7 @@ class _Description(Config):
 
     format: Literal["asr_kd.model/1"] = "asr_kd.model/1"
     version: str
-    model: ModelConfig
+    model: AnyModelConfig
     input_dim: int
     num_params: int
     cmvn: CmvnMode

@@ -143,3 +143,31 @@ class ResnetConfig(Config):
 ModelConfig = Annotated[
     DnnConfig | TdnnConfig | BlstmConfig | VggConfig | ResnetConfig, Field(discriminator="kind")
 ]
+
+
+class MemberConfig(Config):
+    """A specialist beside its generalist.
+
+    `labels` are the generalist's indices of its special labels. With a `dustbin` its outputs are
+    these, in order, and the dustbin; without one they are all labels.
+    """
+
+    model: ModelConfig
+    labels: tuple[int, ...] = Field(min_length=1)
+    dustbin: bool
+
+
+class SpecialistsConfig(Config):
+    """A generalist and its specialists (paper, section 5); made by `combine-specialists`.
+
+    A specialist takes part where one of the generalist's `num_active` most probable labels is
+    special to it.
+    """
+
+    kind: Literal["specialists"] = "specialists"
+    generalist: ModelConfig
+    members: tuple[MemberConfig, ...] = Field(min_length=1)
+    num_active: Size = 1
+
+
+AnyModelConfig = Annotated[ModelConfig | SpecialistsConfig, Field(discriminator="kind")]
