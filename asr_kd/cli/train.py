@@ -11,7 +11,13 @@ from asr_kd.cli.app import ConfigFile, Out, Overrides, app
 @app.command("train")
 def train_verb(
     data: Annotated[Path, typer.Argument(help="Feature directory to train on.")],
-    ali: Annotated[Path, typer.Argument(help="Its alignment.")],
+    ali: Annotated[
+        Path,
+        typer.Argument(
+            help="Its alignment; - for data without transcripts, which want soft targets and "
+            "distill.hard_weight=0."
+        ),
+    ],
     dev: Annotated[Path, typer.Option("--dev", help="Feature directory that picks the best.")],
     dev_ali: Annotated[Path, typer.Option("--dev-ali", help="Alignment of the dev set.")],
     out: Out,
@@ -21,10 +27,10 @@ def train_verb(
     ] = None,
     teacher: Annotated[
         list[Path] | None,
-        typer.Option("--teacher", help="Model that labels each batch on line; repeatable."),
+        typer.Option("--teacher", help="Model that teaches on line; repeatable."),
     ] = None,
     init: Annotated[
-        Path | None, typer.Option("--init", help="Model whose weights to start from.")
+        Path | None, typer.Option("--init", help="Model whose layers to start from.")
     ] = None,
     config: ConfigFile = None,
 ) -> None:
@@ -33,16 +39,27 @@ def train_verb(
     A run that was stopped or killed goes on in mid-epoch when started again. Under torchrun or
     srun the training is data-parallel; max_frames counts all processes together.
 
-    Keys: model.kind (dnn, tdnn, blstm) and what that kind has; cmvn, seed, epochs, max_frames,
-    learning_rate, muon_learning_rate, schedule, warmup_steps, weight_decay, max_grad_norm,
-    ema_decay, augment.speed.prob and so on (warp, channel, noise, mix, mask), accelerator,
-    precision, save_every, log_every; of students distill.temperature, distill.hard_weight,
-    distill.mean, distill.weights, distill.teachers_per_batch, distill.teacher_precision.
+    --teacher models also give hints: distill.hints is a list of {student: LAYER, teacher: LAYER},
+    each with of (which teacher, from 1), weight, and a schedule (constant, linear, cosine) by which
+    the weight falls to 0. Layers are named as in the model: layers.0, layers.3 and so on; a wrong
+    name is answered with all of them. Together with --targets the store gives the targets and the
+    teachers give the hints; with distill.soft_weight=0 distill.hard_weight=0 there are hints only.
+
+    --init takes over all layers of a model; with init.layers the first ones, every init.step-th, or
+    those of a table {own layer: its layer}. OUT/init.md says what came from where.
+
+    Keys: model.kind (dnn, tdnn, blstm, vgg, resnet) and what that kind has; cmvn, seed, epochs,
+    max_frames, learning_rate, muon_learning_rate, schedule, warmup_steps, weight_decay,
+    max_grad_norm, max_weight_norm, ema_decay, augment.speed.prob and so on (warp, channel, noise,
+    mix, mask, shift), frames.only, frames.exclude, init.layers, init.step, accelerator, precision,
+    save_every, log_every; of students distill.temperature, distill.soft_weight,
+    distill.hard_weight, distill.loss, distill.essence.mass and so on (floor, rest), distill.mean,
+    distill.weights, distill.hints, distill.teachers_per_batch, distill.teacher_precision.
     """
     from asr_kd.config import load_config
     from asr_kd.train.build import TrainInputs
     from asr_kd.train.config import TrainConfig
     from asr_kd.train.stage import train
 
-    inputs = TrainInputs(data, ali, dev, dev_ali, targets, tuple(teacher or ()), init)
+    inputs = TrainInputs(data, None if str(ali) == "-" else ali, dev, dev_ali, targets, tuple(teacher or ()), init)
     train(inputs, load_config(TrainConfig, config, overrides or ()), out)

@@ -101,6 +101,9 @@ def initialise(
             if source is not None:
                 ours[tensor].copy_(theirs[source])
     notes = [note for own, other in chosen for note in _changes(student, teacher, own, other)]
+    one, two = student.frontend.config, teacher.frontend.config
+    if one != two:
+        notes.append(f"the front end is {one}, in the teacher {two}")
     shapes = {tensor: tuple(value.shape) for tensor, value in ours.items()}
     return Initialisation(sources, shapes, notes)
 
@@ -183,7 +186,7 @@ def _changes(student: AcousticModel, teacher: AcousticModel, own: str, other: st
     notes = []
     for key, module in student.get_submodule(own).named_modules():
         source = theirs.get(key)
-        if source is None or not any(True for _ in module.parameters(recurse=False)):
+        if source is None or not any(True for _ in module.parameters()):
             continue
         one, two = module.extra_repr(), source.extra_repr()
         if one != two:

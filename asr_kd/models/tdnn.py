@@ -32,6 +32,10 @@ class TdnnLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.residual = input_width == config.width and stride == 1
 
+    def extra_repr(self) -> str:
+        """What its weights do not tell."""
+        return f"offsets={list(self.offsets)}, stride={self.stride}"
+
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(B,T,D) with zeros on padding -> (B,⌈T/stride⌉,width) with zeros on padding."""
         y = self.dropout(functional.relu(self.norm(self._affine(x))))
