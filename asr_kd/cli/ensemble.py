@@ -54,6 +54,12 @@ def dump_targets_verb(
             "or `all`.",
         ),
     ] = "mass=0.99,cap=64",
+    cross_fit: Annotated[
+        bool,
+        typer.Option(
+            "--cross-fit", help="Average each utterance over the teachers not trained on it."
+        ),
+    ] = False,
     device: Annotated[Device, typer.Option("--device", help="Where models run.")] = Device.auto,
     nj: Jobs = 1,
 ) -> None:
@@ -67,7 +73,9 @@ def dump_targets_verb(
     temperatures = numbers(temperature, "--temperature")
     shares = None if weights is None else numbers(weights, "--weights")
     rule = Keep.parse(keep)
-    dump = Dump(tuple(teachers), data, temperatures, mean.value, shares, rule, device.value)
+    dump = Dump(
+        tuple(teachers), data, temperatures, mean.value, shares, rule, device.value, cross_fit
+    )
     dump_targets(dump, out, nj)
 
 

@@ -16,6 +16,7 @@ from asr_kd.artefact import MANIFEST, Artefact, Manifest, hash_json
 from asr_kd.data.directory import DataDir
 from asr_kd.ensemble.average import Mean, average, mean_weights
 from asr_kd.ensemble.codec import Keep, make_codec
+from asr_kd.ensemble.cross_fit import Members, log_members, unseen_by, write_members
 from asr_kd.ensemble.devices import torch_device
 from asr_kd.ensemble.statistics import Statistics
 from asr_kd.ensemble.store import Header, ShardWriter, TeacherId, write_header
@@ -44,6 +45,7 @@ class Dump:
         weights: of the teachers; None for equal ones.
         keep: what is kept of each frame.
         device: where networks run: cpu, cuda, or auto.
+        cross_fit: each utterance is averaged over the teachers that were not trained on it.
     """
 
     teachers: tuple[str, ...]
@@ -53,6 +55,7 @@ class Dump:
     weights: tuple[float, ...] | None = None
     keep: Keep = field(default_factory=Keep)
     device: str = "auto"
+    cross_fit: bool = False
 
 
 def dump_targets(dump: Dump, out: Path, nj: int = 1) -> None:
@@ -68,21 +71,30 @@ def dump_targets(dump: Dump, out: Path, nj: int = 1) -> None:
     teachers = _open(dump)
     data = DataDir.read(dump.data)
     weights = tuple(mean_weights(dump.weights, len(teachers)))
-    faults = _option_faults(dump) + _utterance_faults(teachers, data)
+    faults = _option_faults(dump)
+    try:
+        members = _members(dump, teachers, data.utt_ids)
+        faults += _utterance_faults(teachers, data, members)
+    except InputError as error:
+        faults += error.faults
     if faults:
         raise InputError(faults)
-    config = {
+    config: dict[str, Any] = {
         "temperatures": list(dump.temperatures),
         "mean": dump.mean,
         "weights": list(weights),
         "keep": str(dump.keep),
         "teachers": list(dump.teachers),
     }
+    if dump.cross_fit:
+        config["cross_fit"] = hash_json(members)
     digests = {f"teacher{k}": t.digest for k, t in enumerate(teachers, start=1)}
     own = {f"{spec}": Path(spec.partition("=")[2]) for spec in dump.teachers if _has_features(spec)}
     artefact = Artefact(out, VERB, config, {"data": dump.data, **digests, **own})
     if artefact.is_done():
         return
+    if dump.cross_fit:
+        log_members(members, len(teachers))
     work = artefact.begin()
     shards = split(data.utt_ids, _SHARD_SIZE)
     sizes = [len(shard) for shard in shards]
@@ -102,7 +114,10 @@ def dump_targets(dump: Dump, out: Path, nj: int = 1) -> None:
             num_labels=len(teachers[0].label_set),
             keep=str(dump.keep),
             frame_shift_ms=shift,
+            cross_fit=dump.cross_fit,
         )
+        if dump.cross_fit:
+            write_members(folder, members)
         write_header(folder, header, own_facts)
         statistics = Statistics.merged(Statistics(**fact["statistics"]) for fact in own_facts)
         num_bytes = sum(fact["shard"]["num_bytes"] for fact in own_facts)
@@ -132,12 +147,22 @@ def _option_faults(dump: Dump) -> list[str]:
     return faults
 
 
-def _utterance_faults(teachers: Sequence[Teacher], data: DataDir) -> list[str]:
+def _members(dump: Dump, teachers: Sequence[Teacher], utt_ids: Sequence[str]) -> dict[str, Members]:
+    """The teachers that label each utterance."""
+    if dump.cross_fit:
+        return unseen_by(teachers, utt_ids)
+    return dict.fromkeys(utt_ids, tuple(range(len(teachers))))
+
+
+def _utterance_faults(
+    teachers: Sequence[Teacher], data: DataDir, members: Mapping[str, Members]
+) -> list[str]:
     """Utterances that a teacher lacks, and numbers of frames that are known to differ."""
     faults = []
     for utt in data.utt_ids:
-        faults += [f"{t.name}: no posteriors of {utt}" for t in teachers if utt not in t.utt_ids]
-        known = [(t.name, t.num_frames[utt]) for t in teachers if utt in t.num_frames]
+        own = [teachers[m] for m in members[utt]]
+        faults += [f"{t.name}: no posteriors of {utt}" for t in own if utt not in t.utt_ids]
+        known = [(t.name, t.num_frames[utt]) for t in own if utt in t.num_frames]
         if len({count for _, count in known}) > 1:
             counts = ", ".join(f"{name} has {count}" for name, count in known)
             faults.append(f"{utt}: numbers of frames differ: {counts}")
@@ -148,14 +173,19 @@ def _dump_shard(dump: Dump, work: Path, number: int, utt_ids: list[str]) -> Mapp
     teachers = _open(dump)
     codec = make_codec(dump.keep, len(teachers[0].label_set))
     stores = [(t, ShardWriter(codec), Statistics()) for t in dump.temperatures]
-    for batch in _batches(utt_ids, teachers):
-        each = [teacher.log_posts(batch) for teacher in teachers]
+    groups: dict[Members, list[str]] = {}
+    for utt, members in _members(dump, teachers, utt_ids).items():
+        groups.setdefault(members, []).append(utt)
+    for members, batch in _batches(groups, teachers):
+        own = [teachers[m] for m in members]
+        weights = None if dump.weights is None else [dump.weights[m] for m in members]
+        each = [teacher.log_posts(batch) for teacher in own]
         for utt, log_posts in zip(batch, zip(*each, strict=True), strict=True):
-            frames = same_num_frames(utt, [t.name for t in teachers], log_posts)
+            frames = same_num_frames(utt, [t.name for t in own], log_posts)
             for temperature, writer, statistics in stores:
-                log_probs = average(log_posts, dump.weights, dump.mean, temperature)
+                log_probs = average(log_posts, weights, dump.mean, temperature)
                 if not bool(torch.isfinite(log_probs.logsumexp(1)).all()):
-                    names = ", ".join(t.name for t in teachers)
+                    names = ", ".join(t.name for t in own)
                     raise InputError(f"{utt}: the mean of {names} is not a distribution")
                 arrays = codec.encode(log_probs)
                 writer.add(utt, frames, arrays)
@@ -167,20 +197,26 @@ def _dump_shard(dump: Dump, work: Path, number: int, utt_ids: list[str]) -> Mapp
     return facts
 
 
-def _batches(utt_ids: Sequence[str], teachers: Sequence[Teacher]) -> Iterator[list[str]]:
-    """Utterances of like length, as many as fit into memory; each is padded to the longest."""
+def _batches(
+    groups: Mapping[Members, Sequence[str]], teachers: Sequence[Teacher]
+) -> Iterator[tuple[Members, list[str]]]:
+    """Utterances of the same teachers and of like length, as many as fit into memory.
+
+    Each is padded to the longest.
+    """
     num_frames = {utt: n for teacher in teachers for utt, n in teacher.num_frames.items()}
-    floats = len(teachers) * len(teachers[0].label_set)
     least, most = _BATCH_FRAMES
-    max_frames = min(max(_BATCH_FLOATS // floats, least), most)
-    batch: list[str] = []
-    for utt in sorted(utt_ids, key=lambda utt: num_frames.get(utt, most)):
-        if batch and (len(batch) + 1) * num_frames.get(utt, most) > max_frames:
-            yield batch
-            batch = []
-        batch.append(utt)
-    if batch:
-        yield batch
+    for members, utt_ids in groups.items():
+        floats = len(members) * len(teachers[0].label_set)
+        max_frames = min(max(_BATCH_FLOATS // floats, least), most)
+        batch: list[str] = []
+        for utt in sorted(utt_ids, key=lambda utt: num_frames.get(utt, most)):
+            if batch and (len(batch) + 1) * num_frames.get(utt, most) > max_frames:
+                yield members, batch
+                batch = []
+            batch.append(utt)
+        if batch:
+            yield members, batch
 
 
 def _name(temperature: float) -> str:

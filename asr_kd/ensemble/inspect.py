@@ -20,7 +20,8 @@ def describe(path: Path) -> dict[str, str]:
     seconds = f", {info['frames'] * shift / 3.6e6:.2f} h" if shift else ""
     rows = {
         "temperature": f"{header.temperature:g}",
-        "mean": f"{header.mean} of {len(header.teachers)}",
+        "mean": f"{header.mean} of {len(header.teachers)}"
+        + (", cross-fitted" if header.cross_fit else ""),
     }
     for number, (teacher, weight) in enumerate(
         zip(header.teachers, header.weights, strict=True), start=1

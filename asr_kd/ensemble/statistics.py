@@ -29,6 +29,7 @@ class Statistics:
         top: Σ probability of its most probable label.
         left: Σ mass of the labels not kept.
         agreement: Σ share of pairs of teachers with the same most probable label.
+        compared: number of frames that several teachers label.
         divergence: Σ mean KL(teacher at T ‖ average), nats.
     """
 
@@ -40,6 +41,7 @@ class Statistics:
     top: float = 0.0
     left: float = 0.0
     agreement: float = 0.0
+    compared: int = 0
     divergence: float = 0.0
 
     def add(
@@ -68,7 +70,9 @@ class Statistics:
         self.left += float(targets.left.double().sum())
         best = [teacher.argmax(1) for teacher in teachers]
         pairs = [float((a == b).sum()) for a, b in combinations(best, 2)]
-        self.agreement += sum(pairs) / len(pairs) if pairs else len(probs)
+        if pairs:
+            self.agreement += sum(pairs) / len(pairs)
+            self.compared += len(probs)
         for teacher in teachers:
             theirs = temper(teacher, temperature)
             own = theirs.exp()
@@ -114,6 +118,7 @@ class Statistics:
             "entropy": self.entropy / frames,
             "top_probability": self.top / frames,
             "left_over_mass": self.left / frames,
-            "teacher_agreement": self.agreement / frames,
+            # One teacher agrees with itself.
+            "teacher_agreement": self.agreement / self.compared if self.compared else 1.0,
             "kl_teachers_to_mean": self.divergence / frames,
         }

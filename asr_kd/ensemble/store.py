@@ -54,10 +54,10 @@ class Header(Config):
         mean: arithmetic or geometric.
         weights: of the teachers, adding up to 1.
         teachers: names and digests.
-        label_set: digest of the label set.
-        num_labels: V.
+        label_set, num_labels: digest of the label set, and V.
         keep: the rule of what is kept, as `Keep.parse` reads it.
         frame_shift_ms: between two frames, where it is known.
+        cross_fit: whether the mean of an utterance leaves out the teachers trained on it.
         shards: the files.
     """
 
@@ -70,6 +70,7 @@ class Header(Config):
     num_labels: int
     keep: str
     frame_shift_ms: float | None = None
+    cross_fit: bool = False
     shards: tuple[Shard, ...] = ()
 
     @property

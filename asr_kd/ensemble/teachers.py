@@ -20,6 +20,7 @@ from asr_kd.io.ark import Archive
 from asr_kd.io.table import read_table
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.models.checkpoint import Checkpoint
+from asr_kd.models.trained_on import read_trained_on
 
 _ARCHIVE = "ark:"
 _SUM_TOLERANCE = 0.01  # Kaldi's 8-bit archives are this inexact
@@ -35,6 +36,7 @@ class Teacher(Protocol):
         utt_ids: the utterances that it has posteriors for.
         num_frames: utterance id → frames, as far as they are known beforehand.
         spec: the features behind them, where they are known.
+        trained_on: the utterances that it was trained on, where they are known.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Teacher(Protocol):
     utt_ids: Collection[str]
     num_frames: Mapping[str, int]
     spec: FeatureSpec | None
+    trained_on: frozenset[str] | None
 
     def log_posts(self, utt_ids: Sequence[str]) -> list[Tensor]:
         """Log-posteriors (T,V) of each utterance, at T = 1.
@@ -71,6 +74,7 @@ class NetworkTeacher:
         self.digest = self.checkpoint.digest
         self.label_set = self.checkpoint.label_set
         self.spec: FeatureSpec | None = self.checkpoint.spec
+        self.trained_on = read_trained_on(model_dir)
         require_features(model_dir, config_dict(self.checkpoint.spec), data_dir)
         data = DataDir.read(data_dir, require=("utt2spk", "feats"))
         self.utt_ids: Collection[str] = data.feats.keys()
@@ -116,6 +120,7 @@ class ArchiveTeacher:
         self.utt_ids: Collection[str] = self._archive.keys()
         self.num_frames: Mapping[str, int] = {}
         self.spec: FeatureSpec | None = None
+        self.trained_on: frozenset[str] | None = None
         self.digest = hash_json([hash_file(scp), self.label_set.digest, *_hash_archives(scp)])
 
     def log_posts(self, utt_ids: Sequence[str]) -> list[Tensor]:

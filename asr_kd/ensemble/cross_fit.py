@@ -1,0 +1,67 @@
+"""Cross-fitting: a teacher labels only what it has not been trained on.
+
+On its own training data a teacher is surer than it is right: it remembers labels. A mean over the
+teachers that have not seen an utterance holds only what they know of it.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from asr_kd.ensemble.teachers import Teacher
+from asr_kd.errors import InputError
+from asr_kd.io.table import write_table
+
+Members = tuple[int, ...]  # teachers by number, from 0
+
+MEMBERS = "members.txt"
+_SHOWN = 5
+_logger = logging.getLogger("asr_kd.ensemble")
+
+
+def unseen_by(teachers: Sequence[Teacher], utt_ids: Sequence[str]) -> dict[str, Members]:
+    """For each utterance, the teachers that were not trained on it.
+
+    Raises:
+        InputError: naming the teachers that do not say what they were trained on, and counting the
+            utterances that all were trained on.
+    """
+    faults = [
+        f"{teacher.name}: does not say what it was trained on (trained_on.txt in a model's folder, "
+        f"which `asr-kd train` writes); cross-fitting has to know"
+        for teacher in teachers
+        if teacher.trained_on is None
+    ]
+    if faults:
+        raise InputError(faults)
+    members = {
+        utt: tuple(m for m, t in enumerate(teachers) if utt not in (t.trained_on or ()))
+        for utt in utt_ids
+    }
+    seen = [utt for utt, unseen in members.items() if not unseen]
+    if seen:
+        shown = ", ".join(seen[:_SHOWN]) + (" ..." if len(seen) > _SHOWN else "")
+        raise InputError(
+            f"{len(seen)} of {len(utt_ids)} utterances were in the training of every teacher "
+            f"({shown}); cross-fitting wants teachers of different folds, so that each utterance "
+            f"is new to one at least"
+        )
+    return members
+
+
+def log_members(members: Mapping[str, Members], num_teachers: int) -> None:
+    """Says how many teachers label an utterance, and warns where nothing is left out."""
+    counts = [len(each) for each in members.values()]
+    if min(counts, default=0) == num_teachers:
+        _logger.warning("cross-fitting leaves nothing out: no teacher was trained on this data")
+        return
+    _logger.info(
+        "cross-fitted: %d utterances, each labelled by %d to %d of %d teachers",
+        len(counts), min(counts, default=0), max(counts, default=0), num_teachers,
+    )  # fmt: skip
+
+
+def write_members(store: Path, members: Mapping[str, Members]) -> None:
+    """Writes who labelled each utterance: its id and the numbers of its teachers, from 1."""
+    table = {utt: " ".join(str(m + 1) for m in each) for utt, each in members.items()}
+    write_table(store / MEMBERS, table)
