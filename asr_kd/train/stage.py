@@ -15,6 +15,7 @@ from asr_kd.config import config_dict, write_config
 from asr_kd.errors import AsrKdError, InputError
 from asr_kd.io.atomic import write_text
 from asr_kd.labels.priors import log_prior
+from asr_kd.models.trained_on import read_trained_on, write_trained_on
 from asr_kd.shards import rank_and_world
 from asr_kd.train.build import TrainInputs, build, require_alike, require_images
 from asr_kd.train.config import TrainConfig
@@ -31,8 +32,8 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
 
     `out` then holds the checkpoint of the best dev frame accuracy, `last/` with that of the last
     epoch, `config.yaml`, `log.jsonl` and `tensorboard/`; `init.md` says what came from where in a
-    network that starts from another one. Where the output layer learns nothing (hints only) the
-    last epoch's checkpoint counts as the best.
+    network that starts from another one, `trained_on.txt` which utterances it has seen. Where the
+    output layer learns nothing (hints only) the last epoch's checkpoint counts as the best.
 
     Raises:
         InputError: all faults of the inputs together, before any work.
@@ -65,6 +66,7 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
     fabric.barrier()
     if fabric.is_global_zero:
         done = trainer.progress
+        _record_utterances(work, data, inputs.init)
         artefact.publish(
             {
                 "dev_frame_accuracy": done.best_accuracy,
@@ -107,6 +109,14 @@ def make_fabric(config: TrainConfig) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def _record_utterances(work: Path, data: AlignedData, init: Path | None) -> None:
+    """Says what the model has seen; nothing, where that of its first weights is not known."""
+    before = frozenset[str]() if init is None else read_trained_on(init)
+    if before is not None:
+        for folder in (work, work / "last"):
+            write_trained_on(folder, before.union(data.utt_ids))
 
 
 def _all_feats(data: AlignedData) -> Iterator[Tensor]:
