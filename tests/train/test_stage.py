@@ -1,11 +1,14 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from asr_kd.artefact import read_manifest
+from asr_kd.io.table import read_table
 from asr_kd.models.checkpoint import Checkpoint
+from asr_kd.models.trained_on import read_trained_on
 from asr_kd.train import loop
 from asr_kd.train.stage import train
 
@@ -51,3 +54,18 @@ def test_a_training_on_the_gpu(corpus: Any, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(loop.Trainer, "_step", step)
     train(corpus.inputs, config, corpus.root / "exp")
     assert read_manifest(corpus.root / "exp").info["dev_frame_accuracy"] > 0.7
+
+
+def test_a_model_says_what_it_has_seen(corpus: Any) -> None:
+    first, second, third = (corpus.root / name for name in ("first", "second", "third"))
+    train(corpus.inputs, corpus.config(epochs=1), first)
+    seen = set(read_table(corpus.inputs.ali / "ali.scp"))
+    assert read_trained_on(first) == read_trained_on(first / "last") == seen
+    # What it starts from has left its mark: on dev now, but it has seen the training set too.
+    dev = corpus.inputs
+    turned = replace(dev, data=dev.dev, ali=dev.dev_ali, init=first)
+    train(turned, corpus.config(epochs=1), second)
+    assert read_trained_on(second) == seen | set(read_table(dev.dev_ali / "ali.scp"))
+    (first / "trained_on.txt").unlink()
+    train(turned, corpus.config(epochs=1), third)
+    assert read_trained_on(third) is None
