@@ -61,5 +61,6 @@ def train_verb(
     from asr_kd.train.config import TrainConfig
     from asr_kd.train.stage import train
 
-    inputs = TrainInputs(data, None if str(ali) == "-" else ali, dev, dev_ali, targets, tuple(teacher or ()), init)
+    labels = None if str(ali) == "-" else ali
+    inputs = TrainInputs(data, labels, dev, dev_ali, targets, tuple(teacher or ()), init)
     train(inputs, load_config(TrainConfig, config, overrides or ()), out)

@@ -19,6 +19,7 @@ from asr_kd.train.config import InitConfig, TrainConfig
 from asr_kd.train.dataset import AlignedData
 from asr_kd.train.hints import WithHints
 from asr_kd.train.objective import HardLabels, Objective, OnlineTeachers, StoredTargets
+from asr_kd.train.selection import FrameSelection
 from asr_kd.train.student import Student
 from asr_kd.train.teachers import Teachers
 
@@ -29,14 +30,15 @@ class TrainInputs:
 
     Attributes:
         data, dev: feature directories.
-        ali, dev_ali: alignments of their utterances.
+        ali, dev_ali: alignments of their utterances; no `ali` for data without transcripts, which
+            take label set and label prior from `dev_ali`.
         targets: a soft-target store; then the model is a student.
         teachers: model folders that label each batch on line; then the model is a student.
         init: model folder whose weights the training starts from.
     """
 
     data: Path
-    ali: Path
+    ali: Path | None
     dev: Path
     dev_ali: Path
     targets: Path | None = None
@@ -76,6 +78,21 @@ def require_images(config: TrainConfig, data: AlignedData) -> None:
         raise InputError(
             f"augment.shift: frames are no images of {shift.height} × {shift.width} pixels; "
             f"{data.describe_input()}"
+        )
+
+
+def require_frames(selection: FrameSelection, data: AlignedData) -> None:
+    """Refuses a choice of labels none of which has a frame in the training data.
+
+    Raises:
+        InputError: with the labels' names.
+    """
+    counted = selection.chances > 0
+    if not any(counted[data.pdf_ids(k)].any() for k in range(len(data))):
+        names = [name for name, counts in zip(data.label_set.names, counted, strict=True) if counts]
+        raise InputError(
+            f"{data.ali_dir}: the labels that frames.only and frames.exclude leave have no frame "
+            f"in {data.path}: {', '.join(names)}"
         )
 
 
@@ -129,7 +146,7 @@ def build(inputs: TrainInputs, config: TrainConfig, data: AlignedData) -> Buildi
 def _contradictions(inputs: TrainInputs, config: TrainConfig) -> list[str]:
     """What inputs and configuration ask for in vain."""
     distill = config.distill
-    faults = []
+    faults = [] if inputs.ali is not None else list(_needs_labels(inputs, config))
     if inputs.targets is not None and inputs.teachers and not distill.hints:
         faults.append(
             "targets come from a store or from teachers on line, not from both (unless the "
@@ -147,6 +164,19 @@ def _contradictions(inputs: TrainInputs, config: TrainConfig) -> list[str]:
     if config.init.layers != "all" and inputs.init is None:
         faults.append("init.layers chooses from another model's layers: give --init MODEL")
     return faults
+
+
+def _needs_labels(inputs: TrainInputs, config: TrainConfig) -> Iterator[str]:
+    """What data without an alignment cannot do."""
+    if inputs.targets is None and not inputs.teachers:
+        yield f"{inputs.data}: without an alignment only --targets or --teacher can be learnt from"
+    elif config.distill.hard_weight:
+        yield (
+            f"distill.hard_weight is {config.distill.hard_weight:g}, and there is no alignment to "
+            f"take hard labels from; set distill.hard_weight=0"
+        )
+    if config.frames.only or config.frames.exclude:
+        yield "frames.only and frames.exclude choose by label, and there is no alignment"
 
 
 def _initialise(

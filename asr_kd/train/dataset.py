@@ -33,35 +33,55 @@ class AlignedData:
 
     Utterances without an alignment are skipped, counted and logged.
 
+    Args:
+        data_dir: the feature directory.
+        ali_dir: alignment and label set.
+        cmvn: normalisation before the model.
+        labelled: False for data without transcripts: all utterances are taken, of `ali_dir` only
+            the label set, and every frame has the label -1, which no loss can mistake for one.
+
     Raises:
         InputError: every alignment of another length than its features or with labels outside of
             the label set; NaN features, when they are read.
     """
 
-    def __init__(self, data_dir: Path, ali_dir: Path, cmvn: CmvnMode) -> None:
+    def __init__(
+        self, data_dir: Path, ali_dir: Path, cmvn: CmvnMode, labelled: bool = True
+    ) -> None:
         data = DataDir.read(data_dir, require=("utt2spk", "feats"))
-        ali = Archive.read(Path(ali_dir) / "ali.scp")
         self.path = Path(data_dir)
         self.ali_dir = Path(ali_dir)
         self.cmvn: CmvnMode = cmvn
         self.label_set: LabelSet = read_ali_labels(ali_dir)
         self.spec: FeatureSpec = read_spec(data_dir)
         self.reader = FeatureReader(data, cmvn)
-        self.utt_ids = [utt for utt in data.utt_ids if utt in ali]
-        if not self.utt_ids:
-            raise InputError(f"{ali_dir}: aligns none of the {len(data.utt_ids)} of {data_dir}")
+        labels = self._alignment(data) if labelled else self._no_labels(data)
+        self.utt_ids, self._pdf_ids = list(labels), list(labels.values())
+        self.num_frames = np.array([len(pdf_ids) for pdf_ids in self._pdf_ids], dtype=np.int64)
+        if labelled:
+            self._check(data)
+        self.input_dim = self.reader[self.utt_ids[0]].shape[1]
+        self._cached: dict[int, NDArray[np.float32]] = {}
+        self._caches = 4 * self.input_dim * int(self.num_frames.sum()) <= _CACHE_BYTES
+
+    def _alignment(self, data: DataDir) -> dict[str, NDArray[np.int32]]:
+        ali = Archive.read(Path(self.ali_dir) / "ali.scp")
+        aligned = [utt for utt in data.utt_ids if utt in ali]
+        if not aligned:
+            raise InputError(
+                f"{self.ali_dir}: aligns none of the {len(data.utt_ids)} of {data.path}"
+            )
         skipped = [utt for utt in data.utt_ids if utt not in ali]
         if skipped:
             _logger.warning(
                 "%s: %d of %d utterances skipped, which %s does not align: %s",
-                data_dir, len(skipped), len(data.utt_ids), ali_dir, ", ".join(skipped[:5]),
+                data.path, len(skipped), len(data.utt_ids), self.ali_dir, ", ".join(skipped[:5]),
             )  # fmt: skip
-        self._pdf_ids = [np.asarray(ali[utt], dtype=np.int32) for utt in self.utt_ids]
-        self.num_frames = np.array([len(labels) for labels in self._pdf_ids], dtype=np.int64)
-        self._check(data)
-        self.input_dim = self.reader[self.utt_ids[0]].shape[1]
-        self._cached: dict[int, NDArray[np.float32]] = {}
-        self._caches = 4 * self.input_dim * int(self.num_frames.sum()) <= _CACHE_BYTES
+        return {utt: np.asarray(ali[utt], dtype=np.int32) for utt in aligned}
+
+    def _no_labels(self, data: DataDir) -> dict[str, NDArray[np.int32]]:
+        lengths = {utt: data.num_frames.get(utt) or len(self.reader[utt]) for utt in data.utt_ids}
+        return {utt: np.full(n, -1, dtype=np.int32) for utt, n in lengths.items()}
 
     def _check(self, data: DataDir) -> None:
         faults = []

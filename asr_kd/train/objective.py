@@ -90,7 +90,7 @@ class Distillation(Objective):
         else:
             probs = targets.exp() if isinstance(targets, Tensor) else targets
             chosen = essence(probs, config.essence.mass, config.essence.floor, config.essence.rest)
-            if batch.mixed_pdf_ids is None:
+            if batch.mixed_pdf_ids is None and config.hard_weight:
                 labels = batch.pdf_ids  # soft and hard part in one pass over the logits
             total, count = distillation_loss(
                 logits, chosen, labels, config.temperature, config.hard_weight, config.soft_weight

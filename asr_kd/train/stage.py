@@ -17,7 +17,7 @@ from asr_kd.io.atomic import write_text
 from asr_kd.labels.priors import log_prior
 from asr_kd.models.trained_on import read_trained_on, write_trained_on
 from asr_kd.shards import rank_and_world
-from asr_kd.train.build import TrainInputs, build, require_alike, require_images
+from asr_kd.train.build import TrainInputs, build, require_alike, require_frames, require_images
 from asr_kd.train.config import TrainConfig
 from asr_kd.train.dataset import AlignedData
 from asr_kd.train.loop import Trainer
@@ -44,11 +44,13 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
     if artefact.is_done():
         return
     fabric = make_fabric(config)
-    data = AlignedData(inputs.data, inputs.ali, config.cmvn)
+    ali = inputs.ali or inputs.dev_ali
+    data = AlignedData(inputs.data, ali, config.cmvn, labelled=inputs.ali is not None)
     dev = AlignedData(inputs.dev, inputs.dev_ali, config.cmvn)
     require_alike(data, dev)
     require_images(config, data)
     selection = FrameSelection.by_label(config.frames, data.label_set)
+    require_frames(selection, data)
     student, objective, start = build(inputs, config, data)
     network = student.network
     work = artefact.begin()
@@ -60,7 +62,7 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
             table = start.table(str(inputs.init))
             _logger.info("starts from %s:\n%s", inputs.init, table)
             write_text(work / "init.md", table)
-    prior = log_prior(inputs.ali)
+    prior = log_prior(ali)
     trainer = Trainer(fabric, config, work, student, data, dev, objective, prior, selection)
     trainer.run()
     fabric.barrier()
