@@ -168,29 +168,31 @@ need_teachers() {  # of all repetitions
 }
 
 # Trains exp/seedN/NAME as configs/<recipe>/NAME.yaml says. All teachers share teacher.yaml, all
-# models of a folder FOLDER/NAME share FOLDER.yaml, unless one has a file of its own.
+# models of a folder FOLDER/NAME share FOLDER.yaml, unless one has a file of its own. The training
+# set is feats/train, or $train_data.
 train_model() {  # train_model seedN/NAME [OPTION...]
   local model=$1 name=${1#*/} config seed
   shift
   config=$configs/$name.yaml
   seed=$(($(seed_of "$model") * 100))
-  case $name in
+  case ${name##*/} in
     teacher*)
-      seed=$((seed + ${name#teacher}))
+      seed=$((seed + ${name##*teacher}))
       [ -e "$config" ] || config=$configs/teacher.yaml ;;
     baseline) seed=$((seed + 50)) ;;
     *)
       seed=$((seed + 60))
       [ -e "$config" ] || config=$configs/${name%/*}.yaml ;;
   esac
-  asr-kd train "$feats/train" "$exp/ali_train" --dev "$feats/dev" --dev-ali "$exp/ali_dev" \
+  asr-kd train "${train_data:-$feats/train}" "$exp/ali_train" --dev "$feats/dev" --dev-ali "$exp/ali_dev" \
     --out "$exp/$model" --config "$config" "$@" "seed=$seed"
 }
 
-# The folder of a model, a line each; the name `ensemble` stands for all teachers.
+# The folder of a model, a line each; `ensemble` and names like `ensemble-geometric` stand for all
+# teachers.
 models_of() {  # models_of seedN/NAME
   local teacher
-  if [ "${1##*/}" != ensemble ]; then
+  if [[ ${1##*/} != ensemble* ]]; then
     echo "$exp/$1"
   else
     for teacher in $(teachers_of "$(seed_of "$1")"); do echo "$exp/$teacher"; done
