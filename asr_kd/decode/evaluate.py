@@ -12,17 +12,12 @@ from numpy.typing import NDArray
 
 from asr_kd.artefact import Artefact, hash_input
 from asr_kd.data.directory import DataDir
+from asr_kd.decode.labelled import Labels, read_labels, score_labelled
 from asr_kd.ensemble.average import Mean, average, mean_weights
-from asr_kd.ensemble.teachers import NetworkTeacher, Teacher, open_teachers, same_num_frames
-from asr_kd.errors import InputError
-from asr_kd.io.ark import Archive
+from asr_kd.ensemble.teachers import NetworkTeacher, Teacher, open_teachers
 from asr_kd.io.atomic import write_text
-from asr_kd.labels.label_set import LabelSet
-from asr_kd.labels.priors import read_ali_labels
-from asr_kd.log import progress
 
 FRAMES = "frames.json"
-_BATCH_FRAMES = 10_000
 _logger = logging.getLogger("asr_kd.decode")
 
 
@@ -75,12 +70,11 @@ def evaluate(
     if artefact.is_done():
         return
     teachers = open_teachers(models, data_dir, device)
-    label_set = read_ali_labels(ali_dir)
-    teachers[0].label_set.require_same(label_set, models[0], str(ali_dir))
+    label_set = teachers[0].label_set
     data = DataDir.read(data_dir, require=("utt2spk", "feats"))
-    ali = _alignment(data, ali_dir, label_set, teachers)
+    labels = read_labels(data, ali_dir, teachers)
     work = artefact.begin()
-    total, by_label, by_speaker = _count(teachers, data, ali, shares, mean)
+    total, by_label, by_speaker = _count(teachers, data, labels, shares, mean)
     accuracy = 1 - total.errors / total.frames
     networks = [t for t in teachers if isinstance(t, NetworkTeacher)]
     content = {
@@ -93,7 +87,7 @@ def evaluate(
         "cross_entropy": total.cross_entropy / total.frames,
         "by_label": {label_set.names[k]: list(asdict(c).values())[:2] for k, c in by_label.items()},
         "by_speaker": {spk: list(asdict(c).values()) for spk, c in sorted(by_speaker.items())},
-        "skipped": len(data.utt_ids) - len(ali),
+        "skipped": len(data.utt_ids) - len(labels),
     }
     write_text(work / FRAMES, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     artefact.publish({"frame_accuracy": accuracy, "errors": total.errors})
@@ -103,59 +97,21 @@ def evaluate(
     )  # fmt: skip
 
 
-def _alignment(
-    data: DataDir, ali_dir: Path, label_set: LabelSet, teachers: Sequence[Teacher]
-) -> dict[str, NDArray[np.int32]]:
-    archive = Archive.read(Path(ali_dir) / "ali.scp")
-    found = {utt: np.asarray(archive[utt], np.int32) for utt in data.utt_ids if utt in archive}
-    if not found:
-        raise InputError(f"{ali_dir}: aligns none of the {len(data.utt_ids)} of {data.path}")
-    faults = []
-    for utt, pdf_ids in found.items():
-        faults += [f"{t.name}: no posteriors of {utt}" for t in teachers if utt not in t.utt_ids]
-        expected = data.num_frames.get(utt, len(pdf_ids))
-        if len(pdf_ids) != expected:
-            faults.append(f"{ali_dir}: {utt}: {len(pdf_ids)} labels for {expected} frames")
-        elif len(pdf_ids) and not 0 <= pdf_ids.min() <= pdf_ids.max() < len(label_set):
-            faults.append(f"{ali_dir}: {utt}: label {pdf_ids.max()} of {len(label_set)}")
-    if faults:
-        raise InputError(faults)
-    return found
-
-
 def _count(
     teachers: Sequence[Teacher],
     data: DataDir,
-    ali: dict[str, NDArray[np.int32]],
+    labels: Labels,
     shares: Sequence[float],
     mean: Mean,
 ) -> tuple[Count, dict[int, Count], dict[str, Count]]:
     total, by_label, by_speaker = Count(), dict[int, Count](), dict[str, Count]()
-    with progress(len(ali), "evaluate", "utterance") as advance:
-        for batch in _batches(ali):
-            each = [teacher.log_posts(batch) for teacher in teachers]
-            for utt, log_posts in zip(batch, zip(*each, strict=True), strict=True):
-                same_num_frames(utt, [t.name for t in teachers], log_posts)
-                log_post = average(log_posts, shares, mean).cpu()
-                pdf_ids = torch.from_numpy(ali[utt].astype(np.int64))
-                if len(log_post) != len(pdf_ids):
-                    raise InputError(f"{utt}: {len(pdf_ids)} labels, {len(log_post)} frames")
-                wrong = (log_post.argmax(1) != pdf_ids).numpy()
-                lost = -log_post.gather(1, pdf_ids[:, None])[:, 0].numpy()
-                total.add(wrong, lost)
-                by_speaker.setdefault(data.utt2spk[utt], Count()).add(wrong, lost)
-                for k in np.unique(ali[utt]).tolist():
-                    mine = ali[utt] == k
-                    by_label.setdefault(k, Count()).add(wrong[mine], lost[mine])
-            advance(len(batch))
+    for utt, log_posts, pdf_ids in score_labelled(teachers, labels, "evaluate"):
+        log_post = average(log_posts, shares, mean)
+        wrong = (log_post.argmax(1) != pdf_ids).cpu().numpy()
+        lost = -log_post.gather(1, pdf_ids[:, None])[:, 0].cpu().numpy()
+        total.add(wrong, lost)
+        by_speaker.setdefault(data.utt2spk[utt], Count()).add(wrong, lost)
+        for k in np.unique(labels[utt]).tolist():
+            mine = labels[utt] == k
+            by_label.setdefault(k, Count()).add(wrong[mine], lost[mine])
     return total, dict(sorted(by_label.items())), by_speaker
-
-
-def _batches(ali: dict[str, NDArray[np.int32]]) -> list[list[str]]:
-    """Utterances of like length together; each is padded to the longest."""
-    batches: list[list[str]] = []
-    for utt in sorted(ali, key=lambda utt: len(ali[utt])):
-        if not batches or (len(batches[-1]) + 1) * len(ali[utt]) > _BATCH_FRAMES:
-            batches.append([])
-        batches[-1].append(utt)
-    return batches

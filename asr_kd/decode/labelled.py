@@ -1,0 +1,89 @@
+"""Posteriors of models beside the labels of an alignment."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from asr_kd.data.directory import DataDir
+from asr_kd.ensemble.teachers import Teacher, same_num_frames
+from asr_kd.errors import InputError
+from asr_kd.io.ark import Archive
+from asr_kd.labels.priors import read_ali_labels
+from asr_kd.log import progress
+
+Labels = Mapping[str, NDArray[np.int32]]  # utterance id → pdf-ids (T,)
+
+_BATCH_FRAMES = 10_000
+
+
+class Scored(NamedTuple):
+    """An utterance.
+
+    Attributes:
+        utt_id: its id.
+        log_posts: M log-posteriors (T,V), on the models' device.
+        pdf_ids: labels (T,), int64, on the same device.
+    """
+
+    utt_id: str
+    log_posts: Sequence[Tensor]
+    pdf_ids: Tensor
+
+
+def read_labels(data: DataDir, ali_dir: Path, teachers: Sequence[Teacher]) -> Labels:
+    """The aligned utterances of a feature directory; others are left out.
+
+    Raises:
+        InputError: for another label set than the teachers', no aligned utterance at all, and each
+            utterance that a teacher lacks, or whose labels do not fit.
+    """
+    label_set = read_ali_labels(ali_dir)
+    teachers[0].label_set.require_same(label_set, teachers[0].name, str(ali_dir))
+    archive = Archive.read(Path(ali_dir) / "ali.scp")
+    found = {utt: np.asarray(archive[utt], np.int32) for utt in data.utt_ids if utt in archive}
+    if not found:
+        raise InputError(f"{ali_dir}: aligns none of the {len(data.utt_ids)} of {data.path}")
+    faults = []
+    for utt, pdf_ids in found.items():
+        faults += [f"{t.name}: no posteriors of {utt}" for t in teachers if utt not in t.utt_ids]
+        expected = data.num_frames.get(utt, len(pdf_ids))
+        if len(pdf_ids) != expected:
+            faults.append(f"{ali_dir}: {utt}: {len(pdf_ids)} labels for {expected} frames")
+        elif len(pdf_ids) and not 0 <= pdf_ids.min() <= pdf_ids.max() < len(label_set):
+            faults.append(f"{ali_dir}: {utt}: label {pdf_ids.max()} of {len(label_set)}")
+    if faults:
+        raise InputError(faults)
+    return found
+
+
+def score_labelled(teachers: Sequence[Teacher], labels: Labels, verb: str) -> Iterator[Scored]:
+    """Runs the teachers on every utterance, the shortest first; `verb` is shown as it goes.
+
+    Raises:
+        InputError: naming the utterance for which teachers and labels disagree on the frames.
+    """
+    with progress(len(labels), verb, "utterance") as advance:
+        for batch in _batches(labels):
+            each = [teacher.log_posts(batch) for teacher in teachers]
+            for utt, log_posts in zip(batch, zip(*each, strict=True), strict=True):
+                num_frames = same_num_frames(utt, [t.name for t in teachers], log_posts)
+                pdf_ids = torch.from_numpy(labels[utt].astype(np.int64))
+                if num_frames != len(pdf_ids):
+                    raise InputError(f"{utt}: {len(pdf_ids)} labels, {num_frames} frames")
+                yield Scored(utt, log_posts, pdf_ids.to(log_posts[0].device))
+            advance(len(batch))
+
+
+def _batches(labels: Labels) -> list[list[str]]:
+    """Utterances of like length together; each is padded to the longest."""
+    batches: list[list[str]] = []
+    for utt in sorted(labels, key=lambda utt: len(labels[utt])):
+        if not batches or (len(batches[-1]) + 1) * len(labels[utt]) > _BATCH_FRAMES:
+            batches.append([])
+        batches[-1].append(utt)
+    return batches
