@@ -39,6 +39,7 @@ usage: recipes/$name/$script.sh [options]
   --seeds N         repetitions, each with teachers and students of its own [$seeds]
   --teachers N      teachers of each repetition [$num_teachers]
 USAGE
+  if [ -n "${own_options:-}" ]; then echo "$own_options"; fi
 }
 
 parse_options() {

@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# MNIST, the paper's own experiment (section 4): a teacher, a small net on hard labels and on the
+# teacher's soft targets, students of all temperatures, and transfer sets that lack digits.
+# A page of images plays the part of an utterance. The teacher is shared by all repetitions.
+corpus_note="the folder of the four idx files, gzipped or not"
+. "$(dirname "$0")/../steps.sh"
+num_teachers=1
+own_options="  --download        fetch the corpus first, in place of --corpus
+  --quick           the same tables in minutes, of short trainings (configs/mnist/quick)
+  --temperatures L  of the students of 30 and of 300 units, such as '1 4 20'"
+notes=(
+  "teacher: 2 x 1200 ReLU, dropout, a limit on the norm of weights, images that move by up to two \
+pixels; one for all seeds. All others: 2 x 800 ReLU, without any of that."
+  "hard-student: hard labels. student: the teacher's soft targets alone, T = 20."
+  "no-threes: as student, on the training images but the threes. sevens-and-eights: on those alone."
+  "-corrected: the output bias of 3, or the biases of 7 and 8, moved by what gives the fewest \
+errors on dev."
+  "The paper's errors: teacher 67, hard-student 146, student 74, no-threes 206 (133 on threes) and \
+corrected 109 (14), sevens-and-eights 4,730 and corrected 1,320."
+)
+temperature_notes=(
+  "narrow: 2 x 30 ReLU. wide: 2 x 300 ReLU. -hard: hard labels. -T: the teacher's soft targets \
+alone."
+  "The paper's: with 300 units all T above 8 about the same, with 30 units T from 2.5 to 4 the best."
+)
+labels="0 1 2 3 4 5 6 7 8 9"
+temperature=20
+narrow_temperatures="1 2 2.5 3 4 6 8 20"
+wide_temperatures="1 4 8 20"
+
+download=
+options=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --download) download=yes; shift ;;
+    --temperatures)
+      narrow_temperatures=${2:?--temperatures needs a list} wide_temperatures=$2
+      shift 2 ;;
+    --quick) configs=$configs/quick work=$work-quick; shift ;;
+    *) options+=("$1"); shift ;;
+  esac
+done
+parse_options ${options[@]+"${options[@]}"}
+if [ "$num_teachers" != 1 ]; then
+  echo "$0: --teachers $num_teachers: all repetitions share one teacher" >&2
+  exit 2
+fi
+if [ -n "$download" ]; then
+  asr-kd download mnist --out "$work/download"
+  corpus=$work/download
+fi
+need_corpus
+
+distil() {  # distil seedN/NAME, or seedN/NAME/T<temperature>
+  local t=$temperature
+  case $1 in */T*) t=${1##*/T} ;; esac
+  train_model "$1" --targets "$exp/targets/T$t" "distill.temperature=$t"
+}
+
+# The last model of a training, not the best on dev: before the correction, which of them is best is
+# a matter of the digits that none has seen.
+correct_bias() {  # correct_bias seedN/NAME
+  local digit options=()
+  for digit in $(digits_of "${1#*/}"); do options+=(--labels "$digit"); done
+  asr-kd correct-bias "$exp/$1/last" --data "$feats/dev" --ali "$exp/ali_dev" "${options[@]}" \
+    --out "$exp/$1-corrected"
+}
+
+digits_of() {  # digits_of NAME: the digits whose biases are wrong
+  case $1 in
+    no-threes) echo 3 ;;
+    sevens-and-eights) echo 7 8 ;;
+  esac
+}
+
+functions+=(distil correct_bias digits_of)
+
+named() {  # named PREFIX TEMPERATURE...: PREFIX/T1 PREFIX/T2 ...
+  local prefix=$1 t
+  shift
+  for t in "$@"; do echo "$prefix/T$t"; done
+}
+
+compare_models() {  # compare_models PART TITLE NAME... [-- OPTION...]: all repetitions
+  local part=$1 title=$2 systems=("teacher=$exp/evaluate/teacher") n role note
+  local options=()
+  shift 2
+  while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    role=${1%/last}
+    for n in $(seq "$seeds"); do
+      systems+=("${role//\//-}@$n=$exp/evaluate/seed$n/$1")
+    done
+    shift
+  done
+  for note in "Recipe: recipes/$name/run.sh --seeds $seeds" "${notes[@]}"; do
+    options+=(--note "$note")
+  done
+  asr-kd compare-frames "${systems[@]}" --title "$title" --out "$work/compare$part" --errors \
+    "${options[@]}" "${@:2}"
+  cp "$work/compare$part/RESULTS.md" "${results%.md}$part.md"
+  echo "table written to ${results%.md}$part.md" >&2
+}
+
+narrow=$(named narrow $narrow_temperatures)
+wide=$(named wide $wide_temperatures)
+swept="$narrow narrow/hard $wide wide/hard"
+transfer="no-threes/last no-threes-corrected sevens-and-eights/last sevens-and-eights-corrected"
+
+if begin_stage 1 "data"; then
+  asr-kd prepare mnist --corpus "$corpus" --out "$data"
+  make_feats
+  for set in train dev test; do
+    asr-kd label-frames "$feats/$set" --labels "$labels" --out "$exp/ali_$set"
+  done
+fi
+
+if begin_stage 2 "teacher, its soft targets"; then
+  asr-kd train "$feats/train" "$exp/ali_train" --dev "$feats/dev" --dev-ali "$exp/ali_dev" \
+    --out "$exp/teacher" --config "$configs/teacher.yaml" seed=1
+  asr-kd dump-targets "$exp/teacher" --data "$feats/train" --out "$exp/targets" --keep all \
+    --temperature "$(printf '%s\n' 1 $narrow_temperatures $wide_temperatures $temperature |
+      sort -gu | paste -sd ,)"
+fi
+
+if begin_stage 3 "small nets: soft targets, hard labels"; then
+  in_parallel distil $(of_all student)
+  in_parallel train_model $(of_all hard-student)
+fi
+
+if begin_stage 4 "students of 30 and of 300 units, at all temperatures"; then
+  in_parallel distil $(of_all $wide $narrow)
+  in_parallel train_model $(of_all wide/hard narrow/hard)
+fi
+
+if begin_stage 5 "transfer sets without threes, of sevens and eights only"; then
+  in_parallel distil $(of_all no-threes sevens-and-eights)
+  in_parallel correct_bias $(of_all no-threes sevens-and-eights)
+fi
+
+if begin_stage 6 "evaluation"; then
+  in_parallel evaluate_model teacher $(of_all hard-student student $transfer $swept)
+fi
+
+if begin_stage 7 "results"; then
+  compare_models "" "MNIST" hard-student student $transfer -- --labels 3 \
+    --difference student:hard-student
+  notes=("${temperature_notes[@]}")
+  compare_models _temperature "MNIST: temperatures" $swept
+  python "$root/tools/plot_temperature.py" "$work/compare_temperature" --set dev \
+    --out "${results%.md}_temperature.svg"
+fi
