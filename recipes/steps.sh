@@ -261,14 +261,16 @@ write_results() {  # write_results TITLE ROLE...: the table of all repetitions
   echo "table written to $results" >&2
 }
 
-# The table of what was evaluated, and decoded, in all repetitions. A model's role is its name
-# without folders; `teachers` are all of them.
+# The table of what was evaluated, and decoded, in all repetitions. The role of narrow/T2 is
+# narrow-T2; what is in the folder of the script, such as kinds of run_kinds.sh, goes without it.
+# `teachers` are all of them.
 write_frame_results() {  # write_frame_results TITLE NAME... [-- OPTION...]
-  local title=$1 systems=() options=() n role model models note
+  local title=$1 systems=() options=() n role model models note folder=${part#_}
   shift
   while [ $# -gt 0 ] && [ "$1" != -- ]; do
     for n in $(seq "$seeds"); do
-      role=${1##*/} models="seed$n/$1"
+      role=${1#"${folder//_/-}/"} models="seed$n/$1"
+      role=${role//\//-}
       if [ "$1" = teachers ]; then role=teacher models=$(teachers_of "$n"); fi
       for model in $models; do
         systems+=("$role@$n=$exp/evaluate/$model")
