@@ -140,9 +140,9 @@ seed_of() {  # seed_of seedN/NAME
   echo "${n%%/*}"
 }
 
-teachers_of() {  # teachers_of N: the teachers of repetition N
+teachers_of() {  # teachers_of N [FOLDER/]: the teachers of repetition N
   local i
-  for i in $(seq "$num_teachers"); do echo "seed$1/teacher$i"; done
+  for i in $(seq "$num_teachers"); do echo "seed$1/${2:-}teacher$i"; done
 }
 
 teachers_of_all() {
@@ -263,15 +263,15 @@ write_results() {  # write_results TITLE ROLE...: the table of all repetitions
 
 # The table of what was evaluated, and decoded, in all repetitions. The role of narrow/T2 is
 # narrow-T2; what is in the folder of the script, such as kinds of run_kinds.sh, goes without it.
-# `teachers` are all of them.
+# `teachers` are all of them, as are `FOLDER/teachers`.
 write_frame_results() {  # write_frame_results TITLE NAME... [-- OPTION...]
   local title=$1 systems=() options=() n role model models note folder=${part#_}
   shift
   while [ $# -gt 0 ] && [ "$1" != -- ]; do
     for n in $(seq "$seeds"); do
       role=${1#"${folder//_/-}/"} models="seed$n/$1"
+      if [[ $1 == *teachers ]]; then role=${1%s} models=$(teachers_of "$n" "${1%teachers}"); fi
       role=${role//\//-}
-      if [ "$1" = teachers ]; then role=teacher models=$(teachers_of "$n"); fi
       for model in $models; do
         systems+=("$role@$n=$exp/evaluate/$model")
         if [ -e "$exp/decode_test/$model/manifest.json" ]; then
