@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from asr_kd.cli.app import ConfigFile, Jobs, Out, app, is_override, numbers
+from asr_kd.cli.app import ConfigFile, Jobs, Out, app, is_override
 
 
 @app.command("decode")
@@ -73,7 +73,12 @@ def evaluate_verb(
         Literal["arithmetic", "geometric"], typer.Option("--mean", help="Of several models.")
     ] = "arithmetic",
     weights: Annotated[
-        str | None, typer.Option("--weights", help="One for each model: 2,1,1. Default: equal.")
+        str | None,
+        typer.Option(
+            "--weights",
+            help="One for each model: 2,1,1; or a rule of weigh-teachers: DIR:fitted. "
+            "Default: equal.",
+        ),
     ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where models run.")
@@ -85,6 +90,7 @@ def evaluate_verb(
     """
     from asr_kd.decode.evaluate import evaluate
     from asr_kd.ensemble.devices import torch_device
+    from asr_kd.ensemble.weights import WeightsFrom
 
-    shares = None if weights is None else numbers(weights, "--weights")
+    shares = None if weights is None else WeightsFrom.parse(weights)
     evaluate(models, data, ali, out, mean, shares, torch_device(device))

@@ -1,4 +1,4 @@
-"""`asr-kd dump-targets` and `asr-kd inspect-targets`."""
+"""`asr-kd dump-targets`, `asr-kd inspect-targets` and `asr-kd weigh-teachers`."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -24,16 +24,20 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+Teachers = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL[=FEATDIR]|ark:POSTERIORS.scp=labels.json ...",
+        help="Trained models, each with features of its own if need be; archives of "
+        "log-posteriors.",
+    ),
+]
+RunsOn = Annotated[Device, typer.Option("--device", help="Where models run.")]
+
+
 @app.command("dump-targets")
 def dump_targets_verb(
-    teachers: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="MODEL[=FEATDIR]|ark:POSTERIORS.scp=labels.json ...",
-            help="Trained models, each with features of its own if need be; archives of "
-            "log-posteriors.",
-        ),
-    ],
+    teachers: Teachers,
     data: Annotated[Path, typer.Option("--data", help="Feature directory to label.")],
     out: Out,
     temperature: Annotated[
@@ -44,7 +48,12 @@ def dump_targets_verb(
         Mean.arithmetic
     ),
     weights: Annotated[
-        str | None, typer.Option("--weights", help="One for each teacher: 2,1,1. Default: equal.")
+        str | None,
+        typer.Option(
+            "--weights",
+            help="One for each teacher: 2,1,1; or a rule of weigh-teachers: DIR:fitted, DIR:wer, "
+            "DIR:best, DIR:equal. Default: equal.",
+        ),
     ] = None,
     keep: Annotated[
         str,
@@ -60,7 +69,7 @@ def dump_targets_verb(
             "--cross-fit", help="Average each utterance over the teachers not trained on it."
         ),
     ] = False,
-    device: Annotated[Device, typer.Option("--device", help="Where models run.")] = Device.auto,
+    device: RunsOn = Device.auto,
     nj: Jobs = 1,
 ) -> None:
     """Averages teachers into a store of soft targets, in one pass over the data.
@@ -69,9 +78,10 @@ def dump_targets_verb(
     """
     from asr_kd.ensemble.codec import Keep
     from asr_kd.ensemble.dump import Dump, dump_targets
+    from asr_kd.ensemble.weights import WeightsFrom
 
     temperatures = numbers(temperature, "--temperature")
-    shares = None if weights is None else numbers(weights, "--weights")
+    shares = None if weights is None else WeightsFrom.parse(weights)
     rule = Keep.parse(keep)
     dump = Dump(
         tuple(teachers), data, temperatures, mean.value, shares, rule, device.value, cross_fit
@@ -93,3 +103,32 @@ def inspect_targets_verb(
     for name, value in describe(store).items():
         table.add_row(name, value)
     Console(soft_wrap=True).print(table)
+
+
+@app.command("weigh-teachers")
+def weigh_teachers_verb(
+    teachers: Teachers,
+    data: Annotated[Path, typer.Option("--data", help="Dev feature directory.")],
+    ali: Annotated[Path, typer.Option("--ali", help="Its alignment.")],
+    out: Out,
+    decoded: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--decoded",
+            help="Decode directory of the dev set by the first teacher, the second ...: as many as "
+            "teachers. For weights by WER.",
+        ),
+    ] = None,
+    device: RunsOn = Device.auto,
+) -> None:
+    """Finds weights for an average of teachers on dev data, and what each teacher adds to it.
+
+    Rules: equal; fitted (least cross-entropy of the arithmetic mean); best (the teacher of the
+    highest frame accuracy alone); wer (inversely to word errors + 1). OUT/WEIGHTS.md shows each
+    teacher, each rule's averages and the averages without each teacher; dump-targets and evaluate
+    take --weights OUT:RULE.
+    """
+    from asr_kd.ensemble.devices import torch_device
+    from asr_kd.report.weigh import weigh_teachers
+
+    weigh_teachers(teachers, data, ali, out, decoded or (), torch_device(device.value))

@@ -15,6 +15,7 @@ from asr_kd.data.directory import DataDir
 from asr_kd.decode.labelled import Labels, read_labels, score_labelled
 from asr_kd.ensemble.average import Mean, average, mean_weights
 from asr_kd.ensemble.teachers import NetworkTeacher, Teacher, open_teachers
+from asr_kd.ensemble.weights import WeightsFrom, weighed
 from asr_kd.io.atomic import write_text
 
 FRAMES = "frames.json"
@@ -42,7 +43,7 @@ def evaluate(
     ali_dir: Path,
     out: Path,
     mean: Mean = "arithmetic",
-    weights: Sequence[float] | None = None,
+    weights: WeightsFrom | Sequence[float] | None = None,
     device: torch.device | str = "cpu",
 ) -> None:
     """Publishes `frames.json`: counts over all frames, by label and by speaker.
@@ -52,13 +53,15 @@ def evaluate(
         data_dir: feature directory; utterances without an alignment are skipped and counted.
         ali_dir: the labels to compare with.
         out: folder to publish.
-        mean, weights: of several models.
+        mean, weights: of several models; weights may come from `weigh-teachers`.
         device: where networks run.
 
     Raises:
         InputError: all faults of the inputs, before any work.
     """
-    shares = mean_weights(weights, len(models))
+    teachers = open_teachers(models, data_dir, device)
+    models, teachers, own_weights = weighed(models, teachers, weights)
+    shares = mean_weights(own_weights, len(teachers))
     inputs: dict[str, Path | str] = {"data": data_dir, "ali": ali_dir}
     inputs |= {
         f"model{k}": "=".join(hash_input(Path(part)) for part in model.split("="))
@@ -69,7 +72,6 @@ def evaluate(
     artefact = Artefact(out, "evaluate", config, inputs)
     if artefact.is_done():
         return
-    teachers = open_teachers(models, data_dir, device)
     label_set = teachers[0].label_set
     data = DataDir.read(data_dir, require=("utt2spk", "feats"))
     labels = read_labels(data, ali_dir, teachers)

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from math import inf
 from pathlib import Path
@@ -21,6 +21,7 @@ from asr_kd.ensemble.devices import torch_device
 from asr_kd.ensemble.statistics import Statistics
 from asr_kd.ensemble.store import Header, ShardWriter, TeacherId, write_header
 from asr_kd.ensemble.teachers import Teacher, open_teachers, same_num_frames
+from asr_kd.ensemble.weights import WeightsFrom, weighed
 from asr_kd.errors import InputError
 from asr_kd.io.atomic import write_text
 from asr_kd.shards import run_shards, split
@@ -42,7 +43,7 @@ class Dump:
             their own read it.
         temperatures: one store each.
         mean: arithmetic or geometric.
-        weights: of the teachers; None for equal ones.
+        weights: of the teachers, or the rule that gives them; None for equal ones.
         keep: what is kept of each frame.
         device: where networks run: cpu, cuda, or auto.
         cross_fit: each utterance is averaged over the teachers that were not trained on it.
@@ -52,7 +53,7 @@ class Dump:
     data: Path
     temperatures: tuple[float, ...] = (1.0,)
     mean: Mean = "arithmetic"
-    weights: tuple[float, ...] | None = None
+    weights: tuple[float, ...] | WeightsFrom | None = None
     keep: Keep = field(default_factory=Keep)
     device: str = "auto"
     cross_fit: bool = False
@@ -68,9 +69,11 @@ def dump_targets(dump: Dump, out: Path, nj: int = 1) -> None:
             naming the utterance, for posteriors that are unusable or of different lengths.
     """
     _open.cache_clear()  # a teacher may have been trained again since this process last opened it
-    teachers = _open(dump)
+    teachers = _open(dump.teachers, dump.data, dump.device)
+    specs, teachers, own_weights = weighed(dump.teachers, teachers, dump.weights)
+    dump = replace(dump, teachers=specs, weights=own_weights)
+    weights = tuple(mean_weights(own_weights, len(teachers)))
     data = DataDir.read(dump.data)
-    weights = tuple(mean_weights(dump.weights, len(teachers)))
     faults = _option_faults(dump)
     try:
         members = _members(dump, teachers, data.utt_ids)
@@ -135,8 +138,8 @@ def dump_targets(dump: Dump, out: Path, nj: int = 1) -> None:
 
 
 @lru_cache(maxsize=1)
-def _open(dump: Dump) -> list[Teacher]:
-    return open_teachers(dump.teachers, dump.data, torch_device(dump.device))
+def _open(specs: tuple[str, ...], data: Path, device: str) -> list[Teacher]:
+    return open_teachers(specs, data, torch_device(device))
 
 
 def _option_faults(dump: Dump) -> list[str]:
@@ -170,7 +173,8 @@ def _utterance_faults(
 
 
 def _dump_shard(dump: Dump, work: Path, number: int, utt_ids: list[str]) -> Mapping[str, Any]:
-    teachers = _open(dump)
+    teachers = _open(dump.teachers, dump.data, dump.device)
+    assert not isinstance(dump.weights, WeightsFrom)  # looked up before the work
     codec = make_codec(dump.keep, len(teachers[0].label_set))
     stores = [(t, ShardWriter(codec), Statistics()) for t in dump.temperatures]
     groups: dict[Members, list[str]] = {}

@@ -1,6 +1,7 @@
 """Weights of teachers: rules that find them on dev data, and the file that hands them on."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from asr_kd.io.atomic import write_text
 FILE = "weights.json"
 _LEAST = 1e-4  # a smaller weight is none: its teacher is not worth a forward pass
 _DIGEST = 12
+_logger = logging.getLogger("asr_kd.ensemble")
 
 
 class Fit(NamedTuple):
@@ -208,3 +210,33 @@ class WeightsFrom:
         if faults:
             raise InputError(faults)
         return found.rules[self.rule].weights
+
+
+class Weighed(NamedTuple):
+    """Teachers, their names on the command line and their weights; None for equal ones."""
+
+    specs: tuple[str, ...]
+    teachers: list[Teacher]
+    weights: tuple[float, ...] | None
+
+
+def weighed(
+    specs: Sequence[str],
+    teachers: Sequence[Teacher],
+    weights: WeightsFrom | Sequence[float] | None,
+) -> Weighed:
+    """Looks the weights up if a rule gives them; a teacher to which it gives none is left out.
+
+    Raises:
+        InputError: from `WeightsFrom.of`.
+    """
+    if not isinstance(weights, WeightsFrom):
+        return Weighed(tuple(specs), list(teachers), None if weights is None else tuple(weights))
+    found = weights.of(teachers)
+    kept = [m for m, weight in enumerate(found) if weight > 0]
+    left_out = [teacher.name for m, teacher in enumerate(teachers) if m not in kept]
+    if left_out:
+        _logger.info("weights %s: left out: %s", weights.rule, ", ".join(left_out))
+    return Weighed(
+        tuple(specs[m] for m in kept), [teachers[m] for m in kept], tuple(found[m] for m in kept)
+    )
