@@ -190,14 +190,14 @@ train_model() {  # train_model seedN/NAME [OPTION...]
 }
 
 # The folder of a model, a line each; `ensemble` and names like `ensemble-geometric` stand for all
-# teachers.
+# teachers, NAME-last for the last epoch of NAME.
 models_of() {  # models_of seedN/NAME
   local teacher
-  if [[ ${1##*/} != ensemble* ]]; then
-    echo "$exp/$1"
-  else
-    for teacher in $(teachers_of "$(seed_of "$1")"); do echo "$exp/$teacher"; done
-  fi
+  case ${1##*/} in
+    ensemble*) for teacher in $(teachers_of "$(seed_of "$1")"); do echo "$exp/$teacher"; done ;;
+    *-last) echo "$exp/${1%-last}/last" ;;
+    *) echo "$exp/$1" ;;
+  esac
 }
 
 # The averaged posteriors of a repetition's teachers, on disk ...

@@ -16,10 +16,12 @@ from asr_kd.errors import InputError
 from asr_kd.features.sources import absolute
 from asr_kd.features.spec import FEATURE_JSON
 from asr_kd.io.ark import Archive
+from asr_kd.io.atomic import write_text
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.priors import read_ali_labels
 
 VERB = "subset"
+DESCRIPTION = "part.txt"
 _logger = logging.getLogger("asr_kd.align")
 
 
@@ -70,6 +72,7 @@ class Part:
 def make_subset(data_dir: Path, part: Part, out: Path, ali_dir: Path | None = None) -> None:
     """Publishes a part of a data directory: tables alone, which name the archives in their place.
 
+    `part.txt` says what part it is.
     Statistics of a speaker stay those of all of the speaker's utterances, so that features read
     as they did for the models of the whole.
 
@@ -92,9 +95,9 @@ def make_subset(data_dir: Path, part: Part, out: Path, ali_dir: Path | None = No
         raise InputError(
             f"{data_dir}: {fold.of} folds of {len(units.names)} {part.units}s; give each fold one"
         )
-    taken = _members(units, part)
+    drawn = taken = _members(units, part)
     if ali_dir is not None:
-        taken = _covering(units, taken, part, data, ali_dir)
+        taken = _covering(units, drawn, part, data, ali_dir)
     kept = absolute(data.subset(units.utterances(taken)))
     config = {
         "share": part.share, "in_fold": str(part.in_fold), "out_of_fold": str(part.out_of_fold),
@@ -109,10 +112,16 @@ def make_subset(data_dir: Path, part: Part, out: Path, ali_dir: Path | None = No
     if (Path(data_dir) / FEATURE_JSON).is_file():
         shutil.copy(Path(data_dir) / FEATURE_JSON, work)
     share = units.share_of(taken)
-    _logger.info(
-        "%s: %s: %d of %d utterances, %d of %d speakers, %.2f%% of the whole", out, part,
-        len(kept.utt2spk), len(data.utt2spk), len(kept.spk2utt), len(data.spk2utt), 100 * share,
-    )  # fmt: skip
+    said = (
+        f"{part}: {len(kept.utt2spk)} of {len(data.utt2spk)} utterances, {len(kept.spk2utt)} of "
+        f"{len(data.spk2utt)} speakers, {100 * share:.2f}% of the whole"
+    )
+    if ali_dir is not None:
+        said += "; every label has a frame"
+    if drawn != taken:
+        said += " (the draw left labels without any: it was replaced by a cover, filled up)"
+    write_text(work / DESCRIPTION, said + "\n")
+    _logger.info("%s: %s", out, said)
     artefact.publish(
         {"utterances": len(kept.utt2spk), "speakers": len(kept.spk2utt), "share": share}
     )
@@ -147,7 +156,7 @@ def _covering(
         filled = units.take(part.share, smallest)
         _logger.warning(
             "%s: the utterances drawn leave %d labels without any frame; a cover of all labels "
-            "takes %.2f%%, with it %.2f%% are taken",
+            "takes %.2f%%, filled up to %.2f%%",
             part, len(missing), 100 * units.share_of(smallest), 100 * units.share_of(filled),
         )  # fmt: skip
         return filled

@@ -131,6 +131,9 @@ def test_a_cover_takes_the_place_of_a_share_that_does_not_do(
     small = DataDir.read(tmp_path / "small").utt_ids
     assert "s2-32" in small
     assert len(small) == 2
+    said = (tmp_path / "small/part.txt").read_text()
+    assert said.startswith("share 0.02 (seed 1): 2 of 50 utterances, 2 of 5 speakers, 4.00%")
+    assert "replaced by a cover" in said
     assert len({"s0-05", "s1-21"} & set(small)) == 1
     assert "4.00%" in caplog.text
     make_subset(feats, Part(share=0.1, seed=1, cover=True), tmp_path / "filled", ali)
@@ -140,6 +143,7 @@ def test_a_cover_takes_the_place_of_a_share_that_does_not_do(
     # A draw that has all labels stays the draw.
     make_subset(feats, Part(share=0.99, seed=1, cover=True), tmp_path / "large", ali)
     make_subset(feats, Part(share=0.99, seed=1), tmp_path / "drawn", ali)
+    assert "cover" not in (tmp_path / "large/part.txt").read_text()
     assert DataDir.read(tmp_path / "large").utt_ids == DataDir.read(tmp_path / "drawn").utt_ids
 
 

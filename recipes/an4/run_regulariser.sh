@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Soft targets as regularisers on AN4: see recipes/regulariser.sh.
+. "$(dirname "$0")/../steps.sh"
+. "$(dirname "$0")/../regulariser.sh"
+temperature=2
+parse_share "$@"
+need_teachers
+soft_targets_as_regularisers "AN4"
