@@ -32,6 +32,14 @@ def train_verb(
     init: Annotated[
         Path | None, typer.Option("--init", help="Model whose layers to start from.")
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster",
+            metavar="DIR:NUMBER",
+            help="Cluster (from cluster-labels) that a specialist of the --init model is about.",
+        ),
+    ] = None,
     config: ConfigFile = None,
 ) -> None:
     """Trains a model: on hard labels, or as a student of stored targets or on-line teachers.
@@ -48,13 +56,19 @@ def train_verb(
     --init takes over all layers of a model; with init.layers the first ones, every init.step-th, or
     those of a table {own layer: its layer}. OUT/init.md says what came from where.
 
+    --cluster makes a specialist: special labels and one dustbin for all others (specialist.rest
+    dustbin), or all labels with the generalist's soft targets on the others' frames (soft).
+    specialist.special_share of the frames that count are special; the published model's logits are
+    corrected for that.
+
     Keys: model.kind (dnn, tdnn, blstm, vgg, resnet) and what that kind has; cmvn, seed, epochs,
     max_frames, learning_rate, muon_learning_rate, schedule, warmup_steps, weight_decay,
     max_grad_norm, max_weight_norm, ema_decay, augment.speed.prob and so on (warp, channel, noise,
-    mix, mask, shift), frames.only, frames.exclude, init.layers, init.step, accelerator, precision,
-    save_every, log_every; of students distill.temperature, distill.soft_weight,
-    distill.hard_weight, distill.loss, distill.essence.mass and so on (floor, rest), distill.mean,
-    distill.weights, distill.hints, distill.teachers_per_batch, distill.teacher_precision.
+    mix, mask, shift), frames.only, frames.exclude, init.layers, init.step,
+    specialist.special_share, specialist.rest, accelerator, precision, save_every, log_every; of
+    students distill.temperature, distill.soft_weight, distill.hard_weight, distill.loss,
+    distill.essence.mass and so on (floor, rest), distill.mean, distill.weights, distill.hints,
+    distill.teachers_per_batch, distill.teacher_precision.
     """
     from asr_kd.config import load_config
     from asr_kd.train.build import TrainInputs
@@ -62,5 +76,5 @@ def train_verb(
     from asr_kd.train.stage import train
 
     labels = None if str(ali) == "-" else ali
-    inputs = TrainInputs(data, labels, dev, dev_ali, targets, tuple(teacher or ()), init)
+    inputs = TrainInputs(data, labels, dev, dev_ali, targets, tuple(teacher or ()), init, cluster)
     train(inputs, load_config(TrainConfig, config, overrides or ()), out)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +21,6 @@ from asr_kd.io.ark import Archive
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.priors import read_ali_labels
 from asr_kd.models.checkpoint import Checkpoint, CmvnMode
-from asr_kd.models.frontend import length_mask
 from asr_kd.train.augment import Augment, tile
 from asr_kd.train.selection import FrameSelection
 
@@ -138,6 +138,13 @@ class AlignedData:
         """Labels (T,) of an utterance."""
         return self._pdf_ids[index]
 
+    def relabelled(self, label_set: LabelSet, new_labels: NDArray[np.int32]) -> "AlignedData":
+        """The same utterances with other labels: label i is now `new_labels[i]`."""
+        other = copy(self)  # features that are in memory are shared
+        other.label_set = label_set
+        other._pdf_ids = [new_labels[pdf_ids] for pdf_ids in self._pdf_ids]
+        return other
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -176,15 +183,20 @@ class Batch:
         )
 
 
-def plain_batch(data: AlignedData, indices: Sequence[int]) -> Batch:
-    """Utterances as they are."""
-    feats = [data.feats(i) for i in indices]
-    padded, lengths = _pad(feats)
-    pdf_ids = _labels([data.pdf_ids(i) for i in indices])
-    source = [np.arange(len(x)) for x in feats]
-    counted = length_mask(lengths, padded.shape[1])
+def plain_batch(
+    data: AlignedData, indices: Sequence[int], selection: FrameSelection | None = None
+) -> Batch:
+    """Utterances as they are; all frames count, or by the selection always the same ones."""
+    padded, lengths = _pad([data.feats(i) for i in indices])
+    labels = [data.pdf_ids(i) for i in indices]
+    counts = [
+        np.full(len(row), True) if selection is None else selection(row, np.random.default_rng(i))
+        for i, row in zip(indices, labels, strict=True)
+    ]
+    pdf_ids = _labels([row[counted] for row, counted in zip(labels, counts, strict=True)])
+    source = [np.flatnonzero(counted) for counted in counts]
     utt_ids = [data.utt_ids[i] for i in indices]
-    return Batch(utt_ids, padded, lengths, counted, pdf_ids, None, None, source)
+    return Batch(utt_ids, padded, lengths, _pad_mask(counts), pdf_ids, None, None, source)
 
 
 def augmented_batch(
@@ -221,7 +233,7 @@ def augmented_batch(
         [data.utt_ids[i] for i in indices],
         padded,
         lengths,
-        pad_sequence([torch.from_numpy(counted) for counted in counts], batch_first=True),
+        _pad_mask(counts),
         _labels(first),
         _labels(second) if mixed else None,
         torch.from_numpy(np.concatenate(shares)) if mixed else None,
@@ -239,6 +251,10 @@ def _pad(rows: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
     for b, row in enumerate(rows):
         padded[b, : len(row)] = row
     return torch.from_numpy(padded), torch.tensor(lengths)
+
+
+def _pad_mask(rows: Sequence[NDArray[np.bool_]]) -> Tensor:
+    return pad_sequence([torch.from_numpy(row) for row in rows], batch_first=True)
 
 
 def _labels(rows: Sequence[NDArray[np.int32]]) -> Tensor:

@@ -28,6 +28,7 @@ from asr_kd.train.objective import Objective
 from asr_kd.train.optimizer import limit_weight_norms, make_optimizers, rate_factor
 from asr_kd.train.sampler import plan_batches
 from asr_kd.train.selection import FrameSelection
+from asr_kd.train.specialist import Specialty
 from asr_kd.train.state import (
     Progress,
     load_optimizer,
@@ -58,6 +59,7 @@ class Trainer:
         objective: the loss.
         log_prior: natural-log label prior (V,), stored with the checkpoints.
         selection: which training frames the loss counts; the dev set counts them all.
+        specialty: of a specialist: which dev frames count, and what its checkpoints correct.
     """
 
     def __init__(
@@ -71,10 +73,12 @@ class Trainer:
         objective: Objective,
         log_prior: NDArray[np.float32],
         selection: FrameSelection,
+        specialty: Specialty | None = None,
     ) -> None:
         self.fabric, self.config, self.work = fabric, config, work
         self.data, self.dev, self.objective, self.log_prior = data, dev, objective, log_prior
         self.student, self.network, self.selection = student, student.network, selection
+        self.specialty = specialty
         self.optimizers = make_optimizers(student, config)
         self.rates = [optimizer.defaults["lr"] for optimizer in self.optimizers]
         self.progress = Progress()
@@ -210,8 +214,9 @@ class Trainer:
         network.eval()
         correct = loss = frames = 0.0
         batches = plan_batches(self.dev.num_frames, self.config.max_frames)
+        selection = self.specialty.dev_selection if self.specialty else None
         for indices in batches[self.fabric.global_rank :: self.fabric.world_size]:
-            batch = plain_batch(self.dev, indices).to(self.fabric.device)
+            batch = plain_batch(self.dev, indices, selection).to(self.fabric.device)
             with self.fabric.autocast():
                 logits = network(batch.feats, batch.lengths)[0][batch.counted].float()
             correct += float((logits.argmax(1) == batch.pdf_ids).sum())
@@ -229,8 +234,9 @@ class Trainer:
     def _save_checkpoint(self, folder: Path) -> None:
         if self.fabric.is_global_zero:
             folder.mkdir(exist_ok=True)
+            network = self._evaluated()
             Checkpoint(
-                self._evaluated(),
+                self.specialty.corrected(network) if self.specialty else network,
                 self.data.label_set,
                 self.data.spec,
                 self.config.cmvn,

@@ -51,7 +51,7 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
     require_images(config, data)
     selection = FrameSelection.by_label(config.frames, data.label_set)
     require_frames(selection, data)
-    student, objective, start = build(inputs, config, data)
+    student, objective, start, specialty = build(inputs, config, data, dev)
     network = student.network
     work = artefact.begin()
     if not (start and start.has_frontend) and not has_state(work):
@@ -63,7 +63,12 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
             _logger.info("starts from %s:\n%s", inputs.init, table)
             write_text(work / "init.md", table)
     prior = log_prior(ali)
-    trainer = Trainer(fabric, config, work, student, data, dev, objective, prior, selection)
+    if specialty is not None:
+        data, dev = specialty.relabelled(data), specialty.relabelled(dev)
+        selection, prior = specialty.selection, specialty.log_prior(prior)
+    trainer = Trainer(
+        fabric, config, work, student, data, dev, objective, prior, selection, specialty
+    )
     trainer.run()
     fabric.barrier()
     if fabric.is_global_zero:
