@@ -1,7 +1,6 @@
 """What a batch's logits are trained towards: labels, stored soft targets, or teachers on line."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from asr_kd.ensemble.average import average
 from asr_kd.ensemble.soft_targets import SoftTargets
 from asr_kd.ensemble.store import TargetStore
 from asr_kd.errors import InputError
-from asr_kd.train.config import DistillConfig, TrainConfig
+from asr_kd.train.config import DistillConfig
 from asr_kd.train.dataset import AlignedData, Batch
 from asr_kd.train.student import StudentOutput
 from asr_kd.train.teachers import Teachers
@@ -157,27 +156,26 @@ class OnlineTeachers(Distillation):
     """Distillation from models that see each batch exactly as the student does.
 
     Raises:
-        InputError: for a teacher of other labels or features than the student's.
+        InputError: where the configuration is not for so many teachers, or contradicts itself.
     """
 
-    def __init__(self, teachers: Sequence[Path], config: TrainConfig, data: AlignedData) -> None:
-        super().__init__(config.distill)
+    def __init__(self, teachers: Teachers, config: DistillConfig) -> None:
+        super().__init__(config)
+        self.teachers = teachers
+        num_teachers = len(teachers.models)
         faults = self._faults()
-        try:
-            self.teachers = Teachers(teachers, self.config, data)
-        except InputError as error:
-            faults += error.faults
-        weights = self.config.weights or (1.0,) * len(teachers)
-        if len(weights) != len(teachers):
-            faults.append(f"distill.weights: {len(weights)} weights for {len(teachers)} teachers")
-        if (self.config.teachers_per_batch or 1) > len(teachers):
+        self.weights = config.weights or (1.0,) * num_teachers
+        if len(self.weights) != num_teachers:
             faults.append(
-                f"distill.teachers_per_batch is {self.config.teachers_per_batch}, of "
-                f"{len(teachers)} teachers"
+                f"distill.weights: {len(self.weights)} weights for {num_teachers} teachers"
+            )
+        if (config.teachers_per_batch or 1) > num_teachers:
+            faults.append(
+                f"distill.teachers_per_batch is {config.teachers_per_batch}, of {num_teachers} "
+                f"teachers"
             )
         if faults:
             raise InputError(faults)
-        self.weights = weights
 
     def to(self, device: torch.device) -> None:
         """See `Objective`."""

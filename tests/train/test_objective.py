@@ -22,6 +22,7 @@ from asr_kd.train.objective import HardLabels, OnlineTeachers, StoredTargets, ta
 from asr_kd.train.selection import FrameSelection
 from asr_kd.train.stage import train
 from asr_kd.train.student import StudentOutput
+from asr_kd.train.teachers import Teachers
 
 
 def read(corpus: Any) -> AlignedData:
@@ -56,6 +57,12 @@ def augmented(data: AlignedData, indices: Any, augment: Augment, counted: Any = 
     return augmented_batch(data, indices, augment, selection, seed=0, epoch=0)
 
 
+def online(corpus: Any, config: DistillConfig) -> OnlineTeachers:
+    """With a teacher that is nothing in particular."""
+    teachers = Teachers([save_teacher(corpus, "t", 1)], config, read(corpus))
+    return OnlineTeachers(teachers, config)
+
+
 def mixed_batch(data: AlignedData) -> Batch:
     config = AugmentConfig(mix=MixConfig(prob=0.7), speed=SpeedConfig(prob=1))
     augment = Augment(config, np.zeros(4, np.float32), np.ones(4, np.float32))
@@ -73,7 +80,7 @@ def test_online_teachers_see_the_batch_of_the_student(
     distill = DistillConfig(
         temperature=temperature, hard_weight=hard_weight, mean=mean, weights=(1.0, 2.0, 5.0)
     )
-    objective = OnlineTeachers(folders, corpus.config(distill=distill), data)
+    objective = OnlineTeachers(Teachers(folders, distill, data), distill)
     batch = mixed_batch(data) if mixed else plain_batch(data, range(5))
     logits = torch.randn(int(batch.lengths.sum()), 6)
     found, count = objective(output_of(logits, batch), batch)
@@ -104,7 +111,7 @@ def test_a_draw_of_teachers_for_each_batch(corpus: Any) -> None:
     data = read(corpus)
     folders = [save_teacher(corpus, f"t{k}", k) for k in (1, 2, 3)]
     distill = DistillConfig(teachers_per_batch=2)
-    objective = OnlineTeachers(folders, corpus.config(distill=distill), data)
+    objective = OnlineTeachers(Teachers(folders, distill, data), distill)
     torch.manual_seed(0)
     drawn = {tuple(sorted(objective._members())) for _ in range(50)}
     assert drawn == {(0, 1), (0, 2), (1, 2)}
@@ -128,20 +135,25 @@ def test_hard_labels_of_a_mix_are_mixed_losses(corpus: Any) -> None:
 
 
 def test_teachers_that_do_not_fit_are_all_named(corpus: Any) -> None:
-    data = read(corpus)
     good = save_teacher(corpus, "good", 1)
     labels = save_teacher(corpus, "labels", 2, label_set=LabelSet("hmm-states", tuple("abcdef")))
     cmvn = save_teacher(corpus, "cmvn", 3, cmvn="speaker")
-    config = corpus.config(distill=DistillConfig(weights=(1.0,), teachers_per_batch=4))
     with pytest.raises(InputError) as caught:
-        OnlineTeachers([good, labels, cmvn], config, data)
+        Teachers([good, labels, cmvn], DistillConfig(), read(corpus))
     text = "\n".join(caught.value.faults)
     assert "labels" in text
     assert "cmvn speaker" in text
     assert "cmvn global" in text
-    assert "1 weights for 3 teachers" in text
-    assert "teachers_per_batch is 4, of 3" in text
     assert str(good) not in text
+
+
+def test_weights_and_draws_are_for_the_teachers_that_there_are(corpus: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        online(corpus, DistillConfig(weights=(1.0, 2.0), teachers_per_batch=4))
+    assert caught.value.faults == [
+        "distill.weights: 2 weights for 1 teachers",
+        "distill.teachers_per_batch is 4, of 1 teachers",
+    ]
 
 
 def test_a_student_trains_on_line(corpus: Any) -> None:
@@ -301,7 +313,7 @@ def test_logits_are_matched_without_their_means(corpus: Any, stored: bool, mixed
         log_q = torch.cat(probs).log()
     else:
         folders = [save_teacher(corpus, f"t{k}", k) for k in (1, 2)]
-        objective = OnlineTeachers(folders, corpus.config(distill=distill), data)
+        objective = OnlineTeachers(Teachers(folders, distill, data), distill)
         models = [Checkpoint.load(folder).model for folder in folders]
         each = [m(batch.feats, batch.lengths)[0][batch.counted] / 2 for m in models]
         log_q = ((each[0].softmax(1) + each[1].softmax(1)) / 2).log().detach()
@@ -329,7 +341,7 @@ def test_logits_are_not_matched_with_a_part_of_them(corpus: Any) -> None:
     assert "--keep all" in truncated
     assert not list(corpus.root.glob("*exp*"))
     with pytest.raises(InputError, match=r"distill\.essence"):
-        OnlineTeachers([save_teacher(corpus, "t", 1)], config, data)
+        online(corpus, config.distill)
 
 
 @pytest.mark.parametrize("stored", [False, True])
@@ -347,7 +359,7 @@ def test_the_essence_of_the_targets(corpus: Any, stored: bool, rest: Any) -> Non
         q = torch.cat([targets[utt].dense(6) for utt in batch.utt_ids])
     else:
         folder = save_teacher(corpus, "t", 1)
-        objective = OnlineTeachers([folder], corpus.config(distill=distill), data)
+        objective = OnlineTeachers(Teachers([folder], distill, data), distill)
         theirs = Checkpoint.load(folder).model(batch.feats, batch.lengths)[0][batch.counted]
         q = (theirs / 2).softmax(1).detach()
     logits = torch.randn(len(batch.pdf_ids), 6)
@@ -376,6 +388,6 @@ def test_without_a_soft_part_only_the_labels_count(corpus: Any) -> None:
     batch = plain_batch(data, range(3))
     output = output_of(torch.randn(len(batch.pdf_ids), 6), batch)
     config = corpus.config(distill=DistillConfig(soft_weight=0.0, hard_weight=0.25))
-    objective = OnlineTeachers([save_teacher(corpus, "t", 1)], config, data)
+    objective = online(corpus, config.distill)
     hard, count = HardLabels()(output, batch)
     torch.testing.assert_close(objective(output, batch), (0.25 * hard, count))
