@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from asr_kd.artefact import hash_file
+from asr_kd.artefact import hash_file, hash_input
 from asr_kd.distill.initialise import Initialisation, initialise
 from asr_kd.ensemble.store import HEADER
 from asr_kd.errors import InputError
@@ -20,6 +20,7 @@ from asr_kd.train.dataset import AlignedData
 from asr_kd.train.hints import WithHints
 from asr_kd.train.objective import HardLabels, Objective, OnlineTeachers, StoredTargets
 from asr_kd.train.selection import FrameSelection
+from asr_kd.train.specialist import Specialty, parse_cluster
 from asr_kd.train.student import Student
 from asr_kd.train.teachers import Teachers
 
@@ -35,6 +36,7 @@ class TrainInputs:
         targets: a soft-target store; then the model is a student.
         teachers: model folders that label each batch on line; then the model is a student.
         init: model folder whose weights the training starts from.
+        cluster: `DIR:NUMBER` of a specialist's labels; `init` is its generalist.
     """
 
     data: Path
@@ -44,6 +46,7 @@ class TrainInputs:
     targets: Path | None = None
     teachers: tuple[Path, ...] = ()
     init: Path | None = None
+    cluster: str | None = None
 
     def by_name(self) -> dict[str, Path | str]:
         """Name → path or hash, for the manifest."""
@@ -53,6 +56,9 @@ class TrainInputs:
         if self.targets is not None and (self.targets / HEADER).is_file():
             # It holds the checksums of all shards, which may be larger than one wants to read.
             paths["targets"] = hash_file(self.targets / HEADER)
+        if self.cluster is not None:
+            folder, number = parse_cluster(self.cluster)
+            paths["cluster"] = f"{hash_input(folder)}:{number}"
         return {name: path for name, path in paths.items() if path is not None}
 
 
@@ -103,18 +109,22 @@ class Building(NamedTuple):
         student: the network that is trained, with the projections of its hints.
         objective: its loss.
         start: what the network took over from another model, if it did.
+        specialty: what it is about, if it is a specialist.
     """
 
     student: Student
     objective: Objective
     start: Initialisation | None
+    specialty: Specialty | None
 
 
-def build(inputs: TrainInputs, config: TrainConfig, data: AlignedData) -> Building:
+def build(
+    inputs: TrainInputs, config: TrainConfig, data: AlignedData, dev: AlignedData
+) -> Building:
     """The network, freshly drawn or from another model's layers, and the loss that is asked for.
 
     Raises:
-        InputError: all faults of targets, teachers, hints and the other model together.
+        InputError: all faults of targets, teachers, hints, cluster and the other model together.
     """
     hints = config.distill.hints
     faults = _contradictions(inputs, config)
@@ -138,9 +148,16 @@ def build(inputs: TrainInputs, config: TrainConfig, data: AlignedData) -> Buildi
         if hints and teachers is not None:
             objective = hinted = WithHints(objective, hints, network, teachers, data)
             student = hinted.student
+    specialty = None
+    with _collecting(faults):
+        if inputs.cluster is not None and inputs.ali is not None:
+            specialty = Specialty.open(inputs.cluster, config.specialist, data, dev)
     if faults:
         raise InputError(faults)
-    return Building(student, objective, start)
+    if specialty is not None and start is not None:
+        network, objective, start = specialty.start(network, start, config, data)
+        student = Student(network)
+    return Building(student, objective, start, specialty)
 
 
 def _contradictions(inputs: TrainInputs, config: TrainConfig) -> list[str]:
@@ -163,7 +180,31 @@ def _contradictions(inputs: TrainInputs, config: TrainConfig) -> list[str]:
             faults.append("distill.teachers_per_batch is for teachers on line, not for a store")
     if config.init.layers != "all" and inputs.init is None:
         faults.append("init.layers chooses from another model's layers: give --init MODEL")
+    if inputs.cluster is not None:
+        faults += _no_specialist(inputs, config)
     return faults
+
+
+def _no_specialist(inputs: TrainInputs, config: TrainConfig) -> Iterator[str]:
+    """What keeps a model from being a specialist."""
+    if inputs.init is None:
+        yield "--cluster: a specialist starts from its generalist: give it by --init"
+    elif config.init.layers != "all":
+        yield "--cluster: a specialist starts from its whole generalist: leave init.layers out"
+    if inputs.ali is None:
+        yield "--cluster: which frames are of a specialist's labels only an alignment can tell"
+    if inputs.targets is not None or inputs.teachers:
+        yield (
+            "--cluster: a specialist learns hard labels, and with specialist.rest=soft targets of "
+            "its generalist, --init; leave out --targets and --teacher"
+        )
+    if config.frames.only or config.frames.exclude:
+        yield "--cluster chooses the frames that count; leave out frames.only and frames.exclude"
+    if config.augment.mix.prob:
+        yield (
+            "--cluster: the oversampling of the special labels cannot be undone where frames are "
+            "mixed; leave out augment.mix"
+        )
 
 
 def _needs_labels(inputs: TrainInputs, config: TrainConfig) -> Iterator[str]:
