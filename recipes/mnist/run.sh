@@ -34,7 +34,11 @@ while [ $# -gt 0 ]; do
   case $1 in
     --download) download=yes; shift ;;
     --temperatures)
-      narrow_temperatures=${2:?--temperatures needs a list} wide_temperatures=$2
+      if [ $# -lt 2 ]; then
+        echo "$0: $1 needs a value" >&2
+        exit 2
+      fi
+      narrow_temperatures=$2 wide_temperatures=$2
       shift 2 ;;
     --quick) configs=$configs/quick work=$work-quick; shift ;;
     *) options+=("$1"); shift ;;
@@ -107,7 +111,7 @@ swept="$narrow narrow/hard $wide wide/hard"
 transfer="no-threes/last no-threes-corrected sevens-and-eights/last sevens-and-eights-corrected"
 
 if begin_stage 1 "data"; then
-  asr-kd prepare mnist --corpus "$corpus" --out "$data"
+  asr-kd prepare mnist --corpus "$corpus" --out "$data" --config "$configs/corpus.yaml"
   make_feats
   for set in train dev test; do
     asr-kd label-frames "$feats/$set" --labels "$labels" --out "$exp/ali_$set"
@@ -119,7 +123,7 @@ if begin_stage 2 "teacher, its soft targets"; then
     --out "$exp/teacher" --config "$configs/teacher.yaml" seed=1
   asr-kd dump-targets "$exp/teacher" --data "$feats/train" --out "$exp/targets" --keep all \
     --temperature "$(printf '%s\n' 1 $narrow_temperatures $wide_temperatures $temperature |
-      sort -gu | paste -sd ,)"
+      LC_ALL=C sort -gu | paste -sd ,)"
 fi
 
 if begin_stage 3 "small nets: soft targets, hard labels"; then
