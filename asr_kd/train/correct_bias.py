@@ -17,6 +17,7 @@ from asr_kd.errors import InputError
 from asr_kd.io.atomic import write_text
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.models.checkpoint import Checkpoint
+from asr_kd.models.trained_on import read_trained_on, write_trained_on
 from asr_kd.train.dataset import AlignedData, plain_batch
 from asr_kd.train.sampler import plan_batches
 from asr_kd.train.selection import matching
@@ -75,6 +76,8 @@ def correct_bias(
     checkpoint.model.shift_logits(every)
     work = artefact.begin()
     replace(checkpoint).save(work)  # a new object: the loaded one remembers its former digest
+    if (seen := read_trained_on(model)) is not None:
+        write_trained_on(work, seen.union(data.utt_ids))
     names = [checkpoint.label_set.names[k] for k in chosen]
     report = _report(search, offsets, names, correction)
     write_text(work / f"{REPORT}.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")

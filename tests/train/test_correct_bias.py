@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 
 from asr_kd.artefact import read_manifest
+from asr_kd.data.directory import DataDir
 from asr_kd.decode.evaluate import evaluate
 from asr_kd.errors import InputError
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.priors import write_priors
 from asr_kd.models.checkpoint import Checkpoint
+from asr_kd.models.trained_on import read_trained_on
 from asr_kd.train.config import FramesConfig
 from asr_kd.train.correct_bias import Correction, chosen_labels, correct_bias
 from asr_kd.train.stage import train
@@ -73,6 +75,9 @@ def test_only_biases_change(corpus: Any, model: Any) -> None:
     assert differing == ["output.bias"]
     assert (ours["output.bias"] != theirs["output.bias"]).tolist() == [True] + 5 * [False]
     assert (one.log_prior == other.log_prior).all()
+    seen, tuned = read_trained_on(model), read_trained_on(out)
+    assert seen is not None
+    assert tuned == seen.union(DataDir.read(corpus.inputs.dev).utt_ids)
 
 
 def test_labels_that_match_nothing_are_named(corpus: Any) -> None:
