@@ -12,15 +12,19 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from asr_kd.artefact import read_manifest
+from asr_kd.ensemble.codec import Keep
+from asr_kd.ensemble.dump import Dump, dump_targets
 from asr_kd.errors import InputError
 from asr_kd.models.build import build_model
 from asr_kd.models.checkpoint import Checkpoint
 from asr_kd.models.config import BlstmConfig, DnnConfig, FrontendConfig, TdnnConfig, TdnnLayerConfig
 from asr_kd.train import loop
+from asr_kd.train.build import build
 from asr_kd.train.config import DistillConfig, HintConfig
 from asr_kd.train.dataset import AlignedData, Batch, plain_batch
 from asr_kd.train.hints import WithHints, weight_factor
-from asr_kd.train.objective import HardLabels, OnlineTeachers
+from asr_kd.train.objective import HardLabels, OnlineTeachers, StoredTargets
 from asr_kd.train.stage import train
 from asr_kd.train.teachers import Teachers
 
@@ -71,7 +75,12 @@ def hint_part(objective: WithHints, batch: Batch) -> Tensor:
 def partly_counted(data: AlignedData) -> Batch:
     batch = plain_batch(data, [3, 0, 7, 5])
     kept = torch.rand(batch.counted.shape, generator=torch.Generator().manual_seed(0)) < 0.6
-    return replace(batch, counted=batch.counted & kept, pdf_ids=batch.pdf_ids[kept[batch.counted]])
+    return replace(
+        batch,
+        counted=batch.counted & kept,
+        pdf_ids=batch.pdf_ids[kept[batch.counted]],
+        source=[x[kept[b, : len(x)].numpy()] for b, x in enumerate(batch.source)],
+    )
 
 
 @pytest.mark.parametrize("model", TEACHERS.values(), ids=TEACHERS)
@@ -308,3 +317,24 @@ def test_hints_alone_teach_the_layers_and_keep_the_last_epoch(corpus: Any) -> No
     both = corpus.root / "both"
     train(replace(corpus.inputs, init=student), corpus.config(model=config.model, epochs=1), both)
     assert (both / "init.md").read_text().startswith(f"| student | {student} | shape |")
+
+
+def test_a_store_gives_the_targets_and_a_teacher_the_hints(corpus: Any) -> None:
+    teacher, other = save_teacher(corpus, "tdnn"), save_teacher(corpus, "blstm")
+    store = corpus.root / "targets"
+    dump_targets(Dump((str(teacher), str(other)), corpus.inputs.data, keep=Keep(None)), store)
+    data = read(corpus)
+    inputs = replace(corpus.inputs, targets=store, teachers=(teacher,))
+    # The weights are those of the store's teachers.
+    distill = DistillConfig(hints=HINTS[:1], weights=(1.0, 1.0))
+    config = corpus.config(epochs=1, distill=distill)
+    student, objective, *_ = build(inputs, config, data, data)
+    batch = partly_counted(data)
+    output = student(batch.feats, batch.lengths)
+    soft, _ = StoredTargets(store, distill, data)(output, batch)
+    theirs = objective.teachers(0, batch).hidden["layers.1"]  # type: ignore[attr-defined]
+    error = (output.hidden[0] - theirs)[batch.counted].square().mean(1).sum()
+    expected = soft + 0.7 * error / objective._variances[0]  # type: ignore[attr-defined]
+    torch.testing.assert_close(objective(output, batch)[0], expected)
+    train(inputs, config, corpus.root / "exp")
+    assert {"targets", "teacher1"} <= read_manifest(corpus.root / "exp").inputs.keys()

@@ -23,16 +23,17 @@ def test_warm_up_then_decay_to_zero() -> None:
 @pytest.mark.parametrize("model", [DnnConfig(num_layers=2, width=8), TdnnConfig(), BlstmConfig()])
 def test_muon_takes_hidden_matrices_and_every_parameter_is_trained_once(model: object) -> None:
     network = build_model(model, 4, 6)  # type: ignore[arg-type]
-    adamw, muon = make_optimizers(Student(network), TrainConfig(muon_learning_rate=0.01))
+    student = Student(network, ["output"], [torch.nn.Linear(6, 9)])
+    adamw, muon = make_optimizers(student, TrainConfig(muon_learning_rate=0.01))
     groups = [[p for g in o.param_groups for p in g["params"]] for o in (adamw, muon)]
     assert all(p.ndim == 2 for p in groups[1])
-    output = network.get_parameter("output.weight")
-    assert any(p is output for p in groups[0])
+    for last in (network.get_parameter("output.weight"), student.projections[0].weight):
+        assert any(p is last for p in groups[0])
     assert len(groups[1]) >= 2
     together = {id(p) for group in groups for p in group}
-    assert together == {id(p) for p in network.parameters()}
+    assert together == {id(p) for p in student.parameters()}
     assert sum(map(len, groups)) == len(together)
-    (only,) = make_optimizers(Student(network), TrainConfig())
+    (only,) = make_optimizers(student, TrainConfig())
     assert isinstance(only, torch.optim.AdamW)
 
 

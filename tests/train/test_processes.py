@@ -41,3 +41,21 @@ def test_the_loss_curve_of_two_processes_is_that_of_one(corpus: Any) -> None:
     assert max(abs(a - b) for a, b in zip(*losses, strict=True)) < 1e-4
     dev = [[r["dev_frame_accuracy"] for r in curve if "epoch" in r] for curve in (one, two)]
     assert dev[0] == pytest.approx(dev[1], abs=0.01)
+
+
+def test_hints_of_two_processes_are_those_of_one(corpus: Any) -> None:
+    """Hints alone: the output layer stands still, the projection is trained by both processes."""
+    teacher = corpus.root / "teacher"
+    run(corpus, teacher, 1, "model={kind: blstm, width: 6}", "epochs=1")
+    overrides = (
+        "--teacher", str(teacher), "max_frames=90", "epochs=2", "warmup_steps=10",
+        "model={kind: tdnn, dropout: 0.0, stride: 2, layers: [{offsets: [-2, 0, 2], width: 24}]}",
+        "distill.soft_weight=0", "distill.hard_weight=0",
+        "distill.hints=[{student: layers.0, teacher: layers.1, schedule: cosine}]",
+    )  # fmt: skip
+    one = run(corpus, corpus.root / "one", 1, *overrides)
+    two = run(corpus, corpus.root / "two", 2, *overrides)
+    losses = [[r["loss"] for r in curve if "loss" in r] for curve in (one, two)]
+    assert len(losses[0]) == len(losses[1]) >= 25
+    assert losses[0][-1] < 0.9 * losses[0][0]
+    assert max(abs(a - b) for a, b in zip(*losses, strict=True)) < 1e-4
