@@ -5,6 +5,9 @@ statistics would run over the other rows and their padding, and in use they woul
 in training: the logits of an utterance would depend on its company.
 """
 
+import math
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -33,27 +36,26 @@ class ConvLayer(nn.Module):
         relu: bool = True,
     ) -> None:
         super().__init__()
-        self.time_stride = time_stride
+        self.kernel = (kernel + time_stride - 1, kernel)
+        self.strides = (time_stride, band_stride)
         self.relu = relu
-        # The bias is not idle before this norm: it is what tells a loud frame from a quiet one.
-        self.conv = nn.Conv2d(
-            in_channels,
-            channels,
-            (kernel + time_stride - 1, kernel),
-            (time_stride, band_stride),
-            padding=kernel // 2,
-        )
-        self.gain = nn.Parameter(self.conv.weight.new_ones(channels))
-        self.offset = nn.Parameter(self.conv.weight.new_zeros(channels))
-        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")
-        nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
+        # A matrix over patches, as of any hidden layer, so that Muon trains it. Its bias is not
+        # idle before the norm: it is what tells a loud frame from a quiet one.
+        self.affine = nn.Linear(math.prod(self.kernel) * in_channels, channels)
+        self.gain = nn.Parameter(torch.ones(channels))
+        self.offset = nn.Parameter(torch.zeros(channels))
+        nn.init.kaiming_normal_(self.affine.weight, nonlinearity="relu")
+        nn.init.zeros_(self.affine.bias)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Image (B,C,T,F), zeros on padding; mask (B,T',1) of its output -> (B,C',T',F')."""
-        short = -x.shape[2] % self.time_stride  # frames that the last block lacks
+        short = -x.shape[2] % self.strides[0]  # frames that the last block lacks
         if short:
             x = functional.pad(x, (0, 0, 0, short))
-        frames = self.conv(x).permute(0, 2, 3, 1)
+        kernel = self.affine.weight.unflatten(1, (*self.kernel, -1)).permute(0, 3, 1, 2)
+        side = self.kernel[1] // 2
+        image = functional.conv2d(x, kernel, self.affine.bias, self.strides, side)
+        frames = image.permute(0, 2, 3, 1)
         shape = frames.shape[2:]
         frames = functional.layer_norm(
             frames, shape, self.gain.expand(shape), self.offset.expand(shape)

@@ -9,6 +9,7 @@ from asr_kd.models.build import build_model
 from asr_kd.models.config import FrontendConfig, ResnetConfig, VggConfig
 from asr_kd.models.time_frequency import ConvLayer, to_frames, to_image
 from asr_kd.train.config import TrainConfig
+from asr_kd.train.optimizer import make_optimizers
 
 COLOURS = FrontendConfig(delta_order=2)  # as many channels as an image has
 SMALL = [
@@ -23,14 +24,14 @@ def name_of(config: VggConfig | ResnetConfig) -> str:
     return f"{config.kind}{config.depth}"
 
 
-def weights(model: nn.Module) -> list[nn.Conv2d | nn.Linear]:
-    """The weight layers on the longest way through the network."""
-    modules = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    return [m for m in modules if not (isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1))]
+def convolutions(model: nn.Module) -> list[ConvLayer]:
+    return [m for m in model.modules() if isinstance(m, ConvLayer)]
 
 
-def size(parameters: object) -> int:
-    return sum(p.numel() for p in parameters)  # type: ignore[attr-defined]
+def depth_of(model: nn.Module) -> int:
+    """Weight layers on the longest way through the network: all but those in the shortcuts."""
+    linear = sum(isinstance(m, nn.Linear) for m in model.modules())
+    return linear - sum(layer.kernel == (1, 1) for layer in convolutions(model))
 
 
 # Weights and biases of the convolutions of torchvision's vgg11, 13, 16 and 19 (no batch norm).
@@ -40,14 +41,14 @@ def size(parameters: object) -> int:
 def test_vgg_has_the_published_convolutions(depth: int, published: int) -> None:
     with torch.device("meta"):
         model = build_model(VggConfig(depth=depth, frontend=COLOURS), 224, 1000)  # type: ignore[arg-type]
-    assert len(weights(model)) == depth
+    assert depth_of(model) == depth
     assert len(model.layers) == depth - 1  # type: ignore[arg-type]
-    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
-    assert sum(size(m.parameters()) for m in convolutions) == published
-    channels = sum(m.out_channels for m in convolutions)
+    found = sum(p.numel() for layer in convolutions(model) for p in layer.affine.parameters())
+    assert found == published
+    norms = 2 * sum(len(layer.gain) for layer in convolutions(model))
     # Of the last image, 7×7×512 as published, a frame has one column of 7 bands.
     connected = (7 * 512 + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * 1000
-    assert model.num_params == published + 2 * channels + connected
+    assert model.num_params == published + norms + connected
 
 
 # All parameters of torchvision's resnet18 and 34; there, a convolution has no bias of its own.
@@ -55,9 +56,9 @@ def test_vgg_has_the_published_convolutions(depth: int, published: int) -> None:
 def test_resnet_has_the_published_parameters(depth: int, published: int) -> None:
     with torch.device("meta"):
         model = build_model(ResnetConfig(depth=depth, frontend=COLOURS), 40, 1000)  # type: ignore[arg-type]
-    assert len(weights(model)) == depth
+    assert depth_of(model) == depth
     assert len(model.layers) == depth // 2  # type: ignore[arg-type]
-    biases = sum(m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d))
+    biases = sum(len(layer.affine.bias) for layer in convolutions(model))
     assert model.num_params == published + biases
 
 
@@ -116,15 +117,16 @@ def test_a_layer_sees_a_block_of_frames_and_its_neighbours(
     found = layer(x, mask)
     assert found.shape == (1, 4, num_outputs, -(-5 // band_stride))
     side = kernel // 2
+    weight = layer.affine.weight.unflatten(1, (*layer.kernel, 2))
     for j in range(num_outputs):
         expected = torch.empty(4, found.shape[3], dtype=torch.double)
         for band in range(found.shape[3]):
-            total = layer.conv.bias.clone()  # type: ignore[union-attr]
+            total = layer.affine.bias.clone()
             for dt in range(-side, side + time_stride):
                 for df in range(-side, side + 1):
                     t, f = j * time_stride + dt, band * band_stride + df
                     if 0 <= t < num_frames and 0 <= f < 5:
-                        total += layer.conv.weight[:, :, dt + side, df + side] @ x[0, :, t, f]
+                        total += weight[:, dt + side, df + side] @ x[0, :, t, f]
             expected[:, band] = total
         expected = (expected - expected.mean()) / (expected.var(correction=0) + 1e-5).sqrt()
         expected = (expected * layer.gain[:, None] + layer.offset[:, None]).relu()
@@ -203,3 +205,12 @@ def test_biases_shift_the_logits_of_every_frame(config: VggConfig | ResnetConfig
     offsets = torch.randn(6)
     model.shift_logits(offsets)
     torch.testing.assert_close(model(feats, lengths)[0], before + offsets)
+
+
+@pytest.mark.parametrize("config", SMALL, ids=name_of)
+def test_muon_trains_the_convolutions(config: VggConfig | ResnetConfig) -> None:
+    model = build_model(config, 13, 6)
+    settings = TrainConfig(model=config, muon_learning_rate=0.01)
+    muon = make_optimizers(model, settings)[1]
+    trained = {id(p) for group in muon.param_groups for p in group["params"]}
+    assert {id(layer.affine.weight) for layer in convolutions(model)} <= trained
