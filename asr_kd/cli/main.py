@@ -20,6 +20,7 @@ _VERBS = (
     "train",
     "correct",
     "ensemble",
+    "specialists",
     "decode",
     "score",
 )

@@ -76,6 +76,31 @@ class Clusters:
             raise InputError(faults)
         return cls(label_set, tuple(tuple(sorted(place[n] for n in names)) for names in clusters))
 
+    @classmethod
+    def open(cls, cluster: str) -> tuple["Clusters", int]:
+        """Reads `DIR:NUMBER`, and gives back the number too.
+
+        Raises:
+            InputError: from reading, or where there is no such cluster.
+        """
+        folder, number = parse_cluster(cluster)
+        clusters = cls.load(folder)
+        if not 1 <= number <= len(clusters.members):
+            raise InputError(f"{cluster}: {folder} has clusters 1 to {len(clusters.members)}")
+        return clusters, number
+
+
+def parse_cluster(cluster: str) -> tuple[Path, int]:
+    """`DIR:NUMBER` -> folder and number.
+
+    Raises:
+        InputError: for anything else.
+    """
+    folder, colon, number = cluster.rpartition(":")
+    if not colon or not folder or not number.isdecimal():
+        raise InputError(f"{cluster}: expected a cluster as DIR:NUMBER, its number from 1 on")
+    return Path(folder), int(number)
+
 
 def cluster_columns(
     covariance: Tensor, num_clusters: int, seed: int

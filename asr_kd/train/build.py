@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 from asr_kd.artefact import hash_file, hash_input
+from asr_kd.distill.clusters import parse_cluster
 from asr_kd.distill.initialise import Initialisation, initialise
 from asr_kd.ensemble.store import HEADER
 from asr_kd.errors import InputError
@@ -20,7 +21,7 @@ from asr_kd.train.dataset import AlignedData
 from asr_kd.train.hints import WithHints
 from asr_kd.train.objective import HardLabels, Objective, OnlineTeachers, StoredTargets
 from asr_kd.train.selection import FrameSelection
-from asr_kd.train.specialist import Specialty, parse_cluster
+from asr_kd.train.specialist import Specialty
 from asr_kd.train.student import Student
 from asr_kd.train.teachers import Teachers
 
@@ -171,6 +172,10 @@ def _contradictions(inputs: TrainInputs, config: TrainConfig) -> list[str]:
         )
     if distill.hints and not inputs.teachers:
         faults.append("distill.hints need the teachers themselves: give --teacher MODEL")
+    if (inputs.targets or inputs.teachers) and not (
+        distill.soft_weight or distill.hard_weight or distill.hints
+    ):
+        faults.append("distill.soft_weight and distill.hard_weight are 0: nothing is left to learn")
     if distill.hints and distill.teachers_per_batch is not None:
         faults.append("distill.teachers_per_batch leaves teachers out, distill.hints need them all")
     if inputs.targets is not None:

@@ -7,7 +7,6 @@ loop does with a specialist what it does with any model.
 import logging
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -64,11 +63,8 @@ class Specialty:
         Raises:
             InputError: for a cluster that is not there, is of other labels, or has no frames.
         """
-        folder, number = parse_cluster(cluster)
-        clusters = Clusters.load(folder)
-        clusters.label_set.require_same(data.label_set, str(folder), str(data.ali_dir))
-        if not 1 <= number <= len(clusters.members):
-            raise InputError(f"{cluster}: {folder} has clusters 1 to {len(clusters.members)}")
+        clusters, number = Clusters.open(cluster)
+        clusters.label_set.require_same(data.label_set, cluster, str(data.ali_dir))
         special = np.zeros(len(data.label_set), dtype=bool)
         special[list(clusters.members[number - 1])] = True
         faults = []
@@ -195,15 +191,3 @@ class SoftRest(Objective):
             theirs, _ = self.generalist(batch.feats, batch.lengths)
             targets = rest_targets(counted_logits(theirs, batch), batch.pdf_ids, self.special)
         return soft_cross_entropy(counted_logits(output.logits, batch), targets)
-
-
-def parse_cluster(cluster: str) -> tuple[Path, int]:
-    """`DIR:NUMBER` -> folder and number.
-
-    Raises:
-        InputError: for anything else.
-    """
-    folder, colon, number = cluster.rpartition(":")
-    if not colon or not folder or not number.isdecimal():
-        raise InputError(f"{cluster}: expected a cluster as DIR:NUMBER, its number from 1 on")
-    return Path(folder), int(number)

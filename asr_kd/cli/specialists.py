@@ -1,0 +1,69 @@
+"""`asr-kd cluster-labels` and `asr-kd combine-specialists`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from asr_kd.cli.app import Jobs, Out, app
+
+
+@app.command("cluster-labels")
+def cluster_labels_verb(
+    generalist: Annotated[
+        str,
+        typer.Argument(
+            metavar="GENERALIST", help="Model, MODEL=FEATDIR, or ark:POSTERIORS.scp=labels.json."
+        ),
+    ],
+    data: Annotated[Path, typer.Option("--data", help="Feature directory to listen to.")],
+    clusters: Annotated[int, typer.Option("--clusters", min=2, help="How many.")],
+    out: Out,
+    ali: Annotated[
+        Path | None, typer.Option("--ali", help="Alignment of the data, to count errors by.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the first centroids.")] = 0,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where a network runs.")
+    ] = "auto",
+    nj: Jobs = 1,
+) -> None:
+    """Clusters the labels that a model confuses: on-line K-means on its posteriors' covariance.
+
+    OUT/CLUSTERS.md shows which phones and states fell together; OUT/clusters.json is what
+    `train --cluster OUT:NUMBER` takes (write one by hand for clusters of your own).
+    """
+    from asr_kd.distill.cluster_labels import Source, cluster_labels
+
+    cluster_labels(Source(generalist, data, ali, device), clusters, out, seed, nj)
+
+
+@app.command("combine-specialists")
+def combine_specialists_verb(
+    generalist: Annotated[Path, typer.Argument(metavar="GENERALIST", help="The --init of all.")],
+    specialists: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SPECIALIST[=CLUSTERS:NUMBER]...",
+            help="Output of train --cluster; with its cluster where it has no dustbin.",
+        ),
+    ],
+    out: Out,
+    num_active: Annotated[
+        int,
+        typer.Option(
+            "--num-active",
+            min=1,
+            help="A specialist is heard where one of the generalist's so many most probable labels "
+            "is special to it.",
+        ),
+    ] = 1,
+) -> None:
+    """Makes one model of a generalist and its specialists.
+
+    Its posteriors are the distribution nearest to all that are heard on a frame. It is decoded,
+    evaluated, averaged and distilled as any other model; only trained it cannot be.
+    """
+    from asr_kd.distill.combine import combine_specialists
+
+    combine_specialists(generalist, specialists, out, num_active)
