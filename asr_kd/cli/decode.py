@@ -7,6 +7,14 @@ import typer
 
 from asr_kd.cli.app import ConfigFile, Jobs, Out, app, is_override
 
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        help="One for each model: 2,1,1; or a rule of weigh-teachers: DIR:fitted. Default: equal.",
+    ),
+]
+
 
 @app.command("decode")
 def decode_verb(
@@ -32,6 +40,7 @@ def decode_verb(
     mean: Annotated[
         Literal["arithmetic", "geometric"], typer.Option("--mean", help="Of several models.")
     ] = "arithmetic",
+    weights: Weights = None,
     config: ConfigFile = None,
     nj: Jobs = 1,
 ) -> None:
@@ -46,6 +55,7 @@ def decode_verb(
     from asr_kd.config import load_config
     from asr_kd.decode.config import DecodeConfig
     from asr_kd.decode.decode import decode
+    from asr_kd.ensemble.weights import WeightsFrom
 
     models = [argument for argument in arguments if not is_override(argument)]
     overrides = [argument for argument in arguments if is_override(argument)]
@@ -53,7 +63,8 @@ def decode_verb(
         raise typer.BadParameter("at least one model is needed")
     decode(
         models, data, graph, out, load_config(DecodeConfig, config, overrides),
-        tune_on=tune_on, scales_from=scales_from, ali=ali, mean=mean, nj=nj,
+        tune_on=tune_on, scales_from=scales_from, ali=ali, mean=mean,
+        weights=None if weights is None else WeightsFrom.parse(weights), nj=nj,
     )  # fmt: skip
 
 
@@ -72,14 +83,7 @@ def evaluate_verb(
     mean: Annotated[
         Literal["arithmetic", "geometric"], typer.Option("--mean", help="Of several models.")
     ] = "arithmetic",
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights",
-            help="One for each model: 2,1,1; or a rule of weigh-teachers: DIR:fitted. "
-            "Default: equal.",
-        ),
-    ] = None,
+    weights: Weights = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where models run.")
     ] = "auto",

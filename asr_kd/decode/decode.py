@@ -23,7 +23,9 @@ from asr_kd.decode.config import DecodeConfig, Scales
 from asr_kd.decode.results import frame_figures, write_results
 from asr_kd.decode.system import Setup, Timer, open_system
 from asr_kd.decode.tune import best, grid_report, search_points, tune, warn_at_edge
-from asr_kd.ensemble.average import Mean
+from asr_kd.ensemble.average import Mean, mean_weights
+from asr_kd.ensemble.teachers import open_teachers
+from asr_kd.ensemble.weights import WeightsFrom, weighed
 from asr_kd.errors import InputError
 from asr_kd.io.ark import Archive
 from asr_kd.io.atomic import write_text
@@ -44,6 +46,7 @@ def decode(
     scales_from: Path | None = None,
     ali: Path | None = None,
     mean: Mean = "arithmetic",
+    weights: WeightsFrom | Sequence[float] | None = None,
     nj: int = 1,
 ) -> None:
     """Decodes a feature directory.
@@ -57,13 +60,19 @@ def decode(
         tune_on: feature directory of dev data on which the scales are tuned.
         scales_from: decode directory whose scales are taken.
         ali: alignment of `data` against which frame accuracy is measured.
-        mean: how the models' posteriors are averaged.
+        mean, weights: how the models' posteriors are averaged; weights are a number for each, or
+            come from `weigh-teachers`.
         nj: local processes.
 
     Raises:
         InputError: for faults of the inputs, all together, before any decoding.
     """
     _refuse_contradictions(models, data, config, tune_on, scales_from)
+    average: dict[str, Any] = {"mean": mean}
+    shares: tuple[float, ...] | None = None
+    if weights is not None:
+        models, _, shares = weighed(models, open_teachers(models, data), weights)
+        average["weights"] = mean_weights(shares, len(models))
     inputs: dict[str, Path | str] = {"data": data, "graph": graph}
     optional = {"tune_on": tune_on, "scales_from": scales_from, "ali": ali}
     inputs |= {name: path for name, path in optional.items() if path is not None}
@@ -71,10 +80,10 @@ def decode(
         f"model{i}": "=".join(hash_input(Path(part)) for part in model.split("="))
         for i, model in enumerate(models)
     }
-    artefact = Artefact(out, "decode", {**config_dict(config), "mean": mean}, inputs)
+    artefact = Artefact(out, "decode", {**config_dict(config), **average}, inputs)
     if artefact.is_done():
         return
-    setup = Setup(tuple(models), data, graph, mean, config.beam, config.max_active)
+    setup = Setup(tuple(models), data, graph, mean, config.beam, config.max_active, shares)
     test, dev = _checked(setup, tune_on, ali)
     fixed = config.scales or Scales()
     report: dict[str, Any] = {"source": "given" if config.scales else "defaults"}

@@ -37,6 +37,7 @@ class Setup:
         mean: how posteriors are averaged, "arithmetic" or "geometric".
         beam: of the search.
         max_active: of the search.
+        weights: of the members; None for equal ones.
     """
 
     models: tuple[str, ...]
@@ -45,6 +46,7 @@ class Setup:
     mean: Mean
     beam: float
     max_active: int
+    weights: tuple[float, ...] | None = None
 
 
 class Hypothesis(NamedTuple):
@@ -93,7 +95,9 @@ class System:
     """Scores and searches utterances; make it by `open_system`."""
 
     def __init__(self, setup: Setup) -> None:
-        self.scorer = Scorer.open(list(setup.models), setup.data, mean=setup.mean)
+        self.scorer = Scorer.open(
+            list(setup.models), setup.data, mean=setup.mean, weights=setup.weights
+        )
         symbols = read_table(setup.graph / "words.txt")
         self._words = {int(number): word for word, number in symbols.items()}
         self._setup = setup

@@ -18,6 +18,7 @@ from asr_kd.decode.config import DecodeConfig, Grid, Scales
 from asr_kd.decode.decode import decode
 from asr_kd.decode.results import frame_figures
 from asr_kd.decode.system import FrameScores
+from asr_kd.ensemble.weights import WeightsFrom
 from asr_kd.errors import InputError
 from asr_kd.labels.gmm import DiagGmms, GmmModel
 from asr_kd.labels.label_set import LabelSet
@@ -122,6 +123,23 @@ def test_ensemble_decodes_like_a_single_model(toy: Any, data: Path, tmp_path: Pa
         decode([str(toy.model), str(other)], data, toy.graph, out, FIXED, mean=mean)
         assert (out / "hyp").read_text() == "".join(f"{u} {t}\n" for u, t in TEXT.items())
         assert read_manifest(out).info["params"] == 2 * 76
+
+
+def test_members_count_by_their_weights(toy: Any, data: Path, tmp_path: Path) -> None:
+    pdf_ids = {utt_id: list(toy.spelled(words)) for utt_id, words in TEXT.items()}
+    pdf_ids["s-2"][0] = 0  # where the network says otherwise: exp(-20), and exp(-10) of the other
+    ali = toy.ali("ali", pdf_ids)
+    models = [str(toy.model), str(toy.save_model("other", 0.5))]
+    losses = []
+    for name, weights in (("equal", None), ("weighed", (3.0, 1.0))):
+        decode(models, data, toy.graph, tmp_path / name, FIXED, ali=ali, weights=weights)
+        frames = _read(tmp_path / name / "frames.json")["utterances"]
+        losses.append(frames["s-2"]["cross_entropy"])
+    assert losses == pytest.approx([10 + np.log(2), 10 + np.log(4)], abs=1e-3)
+    with pytest.raises(InputError, match="1 weights for 2 teachers"):
+        decode(models, data, toy.graph, tmp_path / "out", FIXED, weights=(1.0,))
+    with pytest.raises(InputError, match="not the output of weigh-teachers"):
+        decode(models, data, toy.graph, tmp_path / "out", FIXED, weights=WeightsFrom(ali, "wer"))
 
 
 def test_a_gmm_decodes_and_has_no_frame_accuracy(toy: Any, data: Path, tmp_path: Path) -> None:
