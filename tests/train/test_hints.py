@@ -245,6 +245,8 @@ def test_hints_want_all_teachers_themselves(corpus: Any) -> None:
     assert "distill.hints need the teachers themselves: give --teacher" in fault
     faults = refused(corpus, HINTS[:1], [save_teacher(corpus, "tdnn")], teachers_per_batch=1)
     assert "teachers_per_batch leaves teachers out" in faults[0]
+    (fault,) = refused(corpus, (), [corpus.root / "tdnn"], soft_weight=0.0, hard_weight=0.0)
+    assert "nothing is left to learn" in fault
 
 
 def test_a_layer_that_is_the_same_everywhere_gives_no_hint(corpus: Any) -> None:
