@@ -39,17 +39,16 @@ def candidates(multipliers: list[Fraction], stride: int) -> dict[str, ModelConfi
         "dnn 4×512": DnnConfig(num_layers=4, width=512, frontend=spliced),
         "blstm 2×128": BlstmConfig(),
     }
-    deep = [
-        VggConfig(depth=11),
-        VggConfig(depth=19),
-        ResnetConfig(depth=18),
-        ResnetConfig(depth=34),
-    ]
     for multiplier in multipliers:
-        for published in deep:
-            scale = {"width_multiplier": float(multiplier), "stride": stride}
-            name = f"{published.kind}{published.depth} × {multiplier}"
-            found[name] = published.model_copy(update=scale)
+        width = float(multiplier)
+        deep: list[VggConfig | ResnetConfig] = [
+            VggConfig(depth=11, width_multiplier=width, stride=stride),
+            VggConfig(depth=19, width_multiplier=width, stride=stride),
+            ResnetConfig(depth=18, width_multiplier=width, stride=stride),
+            ResnetConfig(depth=34, width_multiplier=width, stride=stride),
+        ]
+        for config in deep:
+            found[f"{config.kind}{config.depth} × {multiplier}"] = config
     return found
 
 
