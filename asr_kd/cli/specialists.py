@@ -22,6 +22,10 @@ def cluster_labels_verb(
     ali: Annotated[
         Path | None, typer.Option("--ali", help="Alignment of the data, to count errors by.")
     ] = None,
+    temperature: Annotated[
+        float,
+        typer.Option("--temperature", help="Softens the posteriors, so that doubts are seen."),
+    ] = 3.0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the first centroids.")] = 0,
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where a network runs.")
@@ -35,7 +39,7 @@ def cluster_labels_verb(
     """
     from asr_kd.distill.cluster_labels import Source, cluster_labels
 
-    cluster_labels(Source(generalist, data, ali, device), clusters, out, seed, nj)
+    cluster_labels(Source(generalist, data, ali, temperature, device), clusters, out, seed, nj)
 
 
 @app.command("combine-specialists")

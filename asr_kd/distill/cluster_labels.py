@@ -40,12 +40,15 @@ class Source:
         generalist: as `open_teacher` takes it.
         data: feature directory.
         ali: its alignment, where errors are to be counted.
+        temperature: of the posteriors. A trained network is so sure of most frames that at T = 1
+            the covariance hardly tells what it could confuse; softened posteriors do.
         device: where a network runs.
     """
 
     generalist: str
     data: Path
     ali: Path | None = None
+    temperature: float = 3.0
     device: str = "auto"
 
 
@@ -62,6 +65,8 @@ def cluster_labels(
     teacher = _open(source)
     data = DataDir.read(source.data)
     faults = _faults(source, teacher, data)
+    if not 0 < source.temperature < math.inf:
+        faults.append(f"temperature {source.temperature:g}: expected a positive number")
     if not 2 <= num_clusters <= len(teacher.label_set):
         faults.append(
             f"{num_clusters} clusters: expected 2 to {len(teacher.label_set)}, the labels of "
@@ -69,7 +74,12 @@ def cluster_labels(
         )
     if faults:
         raise InputError(faults)
-    config = {"generalist": source.generalist, "clusters": num_clusters, "seed": seed}
+    config = {
+        "generalist": source.generalist,
+        "clusters": num_clusters,
+        "temperature": source.temperature,
+        "seed": seed,
+    }
     inputs: dict[str, Path | str] = {"generalist": teacher.digest, "data": source.data}
     own = source.generalist.removeprefix("ark:").partition("=")[2]
     inputs |= {"features": Path(own)} if own else {}
@@ -129,7 +139,8 @@ def _shard(source: Source, work: Path, number: int, utt_ids: list[str]) -> Mappi
         for utt, log_post in zip(batch, log_posts, strict=True):
             if utt in ali:
                 _count(errors, log_post, np.asarray(ali[utt], np.int64), f"{source.ali}: {utt}")
-        confusion.merge(Confusion.of(torch.cat(log_posts).double().softmax(1)))
+        log_post = torch.cat(log_posts).double() / source.temperature
+        confusion.merge(Confusion.of(log_post.softmax(1)))
     with replacing(_file(work, number)) as file, file.open("wb") as stream:
         np.savez(
             stream, frames=confusion.frames, mean=confusion.mean, scatter=confusion.scatter,

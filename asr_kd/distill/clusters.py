@@ -14,7 +14,7 @@ from asr_kd.labels.label_set import LabelSet
 CLUSTERS = "clusters.json"
 _FORMAT = "asr_kd.clusters/1"
 _MAX_PASSES = 100
-_STARTS = 10
+_STARTS = 20
 
 
 @dataclass(frozen=True)

@@ -64,10 +64,9 @@ def write_ali(folder: Path, ali: Mapping[str, np.ndarray], labels: LabelSet = LA
     labels.save(folder / "labels.json")
 
 
-def source(root: Path, ali: str | None = "ali") -> Source:
-    return Source(
-        f"ark:{root}/posts.scp={root}/labels.json", root / "data", root / ali if ali else None
-    )
+def source(root: Path, ali: str | None = "ali", temperature: float = 1.0) -> Source:
+    spec = f"ark:{root}/posts.scp={root}/labels.json"
+    return Source(spec, root / "data", root / ali if ali else None, temperature)
 
 
 def read(root: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -104,6 +103,16 @@ def test_planted_confusions_fall_together(planted: Path, nj: int) -> None:
     assert {f.name for f in (planted / "out").iterdir()} == {
         "clusters.json", "covariance.npy", "CLUSTERS.md", "manifest.json",
     }  # fmt: skip
+
+
+def test_posteriors_are_softened_first(planted: Path) -> None:
+    cluster_labels(source(planted, temperature=2.0), 3, planted / "out")
+    probs = np.sqrt(read(planted)[0].astype(np.float64))
+    probs /= probs.sum(1, keepdims=True)
+    covariance = np.load(planted / "out" / "covariance.npy")
+    assert np.allclose(covariance, np.cov(probs.T, bias=True), atol=1e-7)
+    with pytest.raises(InputError, match="temperature 0: expected a positive number"):
+        cluster_labels(source(planted, temperature=0.0), 3, planted / "out")
 
 
 def test_without_an_alignment_frames_are_those_expected(planted: Path) -> None:

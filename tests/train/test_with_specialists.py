@@ -21,7 +21,7 @@ def test_generalist_and_specialists_are_a_teacher_like_any_other(corpus: Any) ->
     root, inputs = corpus.root, corpus.inputs
     train(inputs, corpus.config(epochs=2, learning_rate=0.005), root / "general")
     cluster_labels(
-        Source(str(root / "general"), inputs.data, inputs.ali, "cpu"), 2, root / "clusters"
+        Source(str(root / "general"), inputs.data, inputs.ali, device="cpu"), 2, root / "clusters"
     )
     specialists = []
     for number, rest in ((1, "dustbin"), (2, "soft")):
@@ -57,7 +57,7 @@ def test_generalist_and_specialists_are_a_teacher_like_any_other(corpus: Any) ->
 def test_a_generalist_with_specialists_is_no_start(corpus: Any) -> None:
     root, inputs = corpus.root, corpus.inputs
     train(inputs, corpus.config(epochs=1), root / "general")
-    cluster_labels(Source(str(root / "general"), inputs.data, None, "cpu"), 2, root / "clusters")
+    cluster_labels(Source(str(root / "general"), inputs.data, device="cpu"), 2, root / "clusters")
     special = replace(inputs, init=root / "general", cluster=f"{root}/clusters:1")
     train(special, corpus.config(epochs=1), root / "one")
     combine_specialists(root / "general", [str(root / "one")], root / "all")
