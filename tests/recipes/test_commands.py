@@ -25,7 +25,7 @@ printf '%s\037' "$@" >> "$COMMANDS"; echo >> "$COMMANDS"
 while [ $# -gt 1 ]; do
   if [ "$1" = --out ]; then
     mkdir -p "$2/last"
-    for file in manifest.json RESULTS.md WEIGHTS.md CORRECTION.md part.txt; do
+    for file in manifest.json RESULTS.md WEIGHTS.md CORRECTION.md part.txt CLUSTERS.md; do
       echo "# file" > "$2/$file"
     done
   fi
@@ -75,15 +75,17 @@ def _read(params: dict[str, Any]) -> Iterator[Path]:
                 yield one
             elif name == "systems":
                 yield Path(one.partition("=")[2])
-            elif name in ("models", "teachers", "arguments") and not is_override(one):
+            elif name in ("models", "teachers", "arguments", "generalist") and not is_override(one):
                 yield from map(Path, one.split("="))
+            elif name in ("cluster", "specialists") and one is not None:
+                yield from (Path(part.partition(":")[0]) for part in one.split("="))
             elif name == "weights" and one is not None and ":" in one:
                 yield Path(one.rpartition(":")[0])
 
 
 def _outputs(verb: str, params: dict[str, Any]) -> Iterator[Path]:
     out = params["out"]
-    temperatures = params.get("temperature", "").split(",")
+    temperatures = str(params.get("temperature", "")).split(",")
     yield from (out / f"T{t}" for t in temperatures) if len(temperatures) > 1 else [out]
     if verb == "train":
         yield out / "last"

@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# A generalist (teacher 1 of run.sh), a specialist for each cluster of labels that it confuses, and
+# both as one model.
+. "$(dirname "$0")/../steps.sh"
+title=AN4
+num_teachers=1
+clusters=8
+own_options="  --clusters N      clusters of labels, and so specialists [$clusters]"
+
+options=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --clusters) clusters=$2; shift 2 ;;
+    *) options+=("$1"); shift ;;
+  esac
+done
+parse_options ${options[@]+"${options[@]}"}
+if ! [[ $clusters =~ ^[1-9][0-9]*$ ]] || [ "$clusters" -lt 2 ]; then
+  echo "$0: --clusters $clusters: expected a number from 2 on" >&2
+  exit 2
+fi
+export clusters
+notes=(
+  "generalist: teacher 1 of run.sh. with-specialists: with $clusters specialists, each for a cluster \
+of the labels that it confuses, with a dustbin for all others; on a frame that one is heard whose \
+label is the generalist's most probable one. with-specialists-2: those of its two most probable ones."
+  "with-soft-specialists: specialists of all labels, with the generalist's soft targets on frames \
+that are not special."
+  "control: the generalist trained on as the specialists are, on all frames alike; \
+generalist-and-control: the mean of both."
+)
+need_teachers
+
+cluster() {  # cluster seedN/clusters
+  asr-kd cluster-labels "$exp/${1%%/*}/teacher1" --data "$feats/train" --ali "$exp/ali_train" \
+    --clusters "$clusters" --out "$exp/$1" --seed "$(seed_of "$1")"
+}
+
+specialist() {  # specialist seedN/specialists/K, seedN/specialists/soft-K or .../control
+  local exp_n=$exp/${1%%/*} number=${1##*-} options=()
+  number=${number##*/}
+  case ${1##*/} in
+    control) ;;
+    soft-*) options=(--cluster "$exp_n/clusters:$number" specialist.rest=soft) ;;
+    *) options=(--cluster "$exp_n/clusters:$number") ;;
+  esac
+  train_model "$1" --init "$exp_n/teacher1" ${options[@]+"${options[@]}"}
+}
+
+combine() {  # combine seedN/specialists/with-specialists and so on
+  local exp_n=$exp/${1%%/*} members=() options=() k
+  for k in $(seq "$clusters"); do
+    case $1 in
+      *soft*) members+=("$exp_n/specialists/soft-$k=$exp_n/clusters:$k") ;;
+      *) members+=("$exp_n/specialists/$k") ;;
+    esac
+  done
+  case $1 in *-2) options=(--num-active 2) ;; esac
+  asr-kd combine-specialists "$exp_n/teacher1" "${members[@]}" --out "$exp/$1" \
+    ${options[@]+"${options[@]}"}
+}
+
+# The models behind a row.
+models_of() {  # models_of seedN/specialists/NAME
+  local exp_n=$exp/${1%%/*}
+  case ${1##*/} in
+    generalist) echo "$exp_n/teacher1" ;;
+    generalist-and-control) printf '%s\n' "$exp_n/teacher1" "$exp_n/specialists/control" ;;
+    *) echo "$exp/$1" ;;
+  esac
+}
+
+functions+=(cluster specialist combine)
+combined=$(echo specialists/with-{specialists,specialists-2,soft-specialists})
+rows="specialists/generalist specialists/control specialists/generalist-and-control $combined"
+
+if begin_stage 1 "clusters of labels"; then
+  in_parallel cluster $(of_all clusters)
+fi
+
+if begin_stage 2 "specialists, and the generalist trained on"; then
+  in_parallel specialist $(of_all specialists/control) \
+    $(of_all $(printf 'specialists/%s ' $(seq "$clusters") $(seq -f 'soft-%g' "$clusters")))
+  in_parallel combine $(of_all $combined)
+fi
+
+if begin_stage 3 "evaluation, decoding"; then
+  in_parallel evaluate_model $(of_all $rows)
+  in_parallel decode_model $(of_all $rows)
+fi
+
+if begin_stage 4 "results"; then
+  write_frame_results "$title: specialists" $rows -- \
+    --difference control:generalist \
+    $(printf -- '--difference with-%s\n' \
+      {specialists,specialists-2,soft-specialists}:{generalist,control,generalist-and-control})
+  for n in $(seq "$seeds"); do
+    printf '\n## Clusters of repetition %d\n' "$n"
+    tail -n +2 "$exp/seed$n/clusters/CLUSTERS.md"
+  done >> "$results"
+fi
