@@ -18,6 +18,7 @@ errors on dev."
   "The paper's errors: teacher 67, hard-student 146, student 74, no-threes 206 (133 on threes) and \
 corrected 109 (14), sevens-and-eights 4,730 and corrected 1,320."
 )
+page_note="Speakers: pages of images, for nobody tells who wrote what."
 temperature_notes=(
   "narrow: 2 x 30 ReLU. wide: 2 x 300 ReLU. -hard: hard labels. -T: the teacher's soft targets \
 alone."
@@ -28,7 +29,7 @@ temperature=20
 narrow_temperatures="1 2 2.5 3 4 6 8 20"
 wide_temperatures="1 4 8 20"
 
-download=
+download= quick=
 options=()
 while [ $# -gt 0 ]; do
   case $1 in
@@ -40,7 +41,7 @@ while [ $# -gt 0 ]; do
       fi
       narrow_temperatures=$2 wide_temperatures=$2
       shift 2 ;;
-    --quick) configs=$configs/quick work=$work-quick; shift ;;
+    --quick) quick=yes configs=$configs/quick work=$work-quick; shift ;;
     *) options+=("$1"); shift ;;
   esac
 done
@@ -96,7 +97,8 @@ compare_models() {  # compare_models PART TITLE NAME... [-- OPTION...]: all repe
     done
     shift
   done
-  for note in "Recipe: recipes/$name/run.sh --seeds $seeds" "${notes[@]}"; do
+  for note in "Recipe: recipes/$name/run.sh${quick:+ --quick} --seeds $seeds" "${notes[@]}" \
+    "$page_note"; do
     options+=(--note "$note")
   done
   asr-kd compare-frames "${systems[@]}" --title "$title" --out "$work/compare$part" --errors \
