@@ -7,7 +7,8 @@ corpus_note="the folder of the four idx files, gzipped or not"
 num_teachers=1
 own_options="  --download        fetch the corpus first, in place of --corpus
   --quick           the same tables in minutes, of short trainings (configs/mnist/quick)
-  --temperatures L  of the students of 30 and of 300 units, such as '1 4 20'"
+  --temperatures L  of the students of 30 and of 300 units, such as '1 4 20'
+  --sweep-seeds N   repetitions of these students [1]"
 notes=(
   "teacher: 2 x 1200 ReLU, dropout, a limit on the norm of weights, images that move by up to two \
 pixels; one for all seeds. All others: 2 x 800 ReLU, without any of that."
@@ -29,17 +30,22 @@ temperature=20
 narrow_temperatures="1 2 2.5 3 4 6 8 20"
 wide_temperatures="1 4 8 20"
 
+sweep_seeds=1
+
 download= quick=
 options=()
 while [ $# -gt 0 ]; do
   case $1 in
     --download) download=yes; shift ;;
-    --temperatures)
+    --temperatures | --sweep-seeds)
       if [ $# -lt 2 ]; then
         echo "$0: $1 needs a value" >&2
         exit 2
       fi
-      narrow_temperatures=$2 wide_temperatures=$2
+      case $1 in
+        --temperatures) narrow_temperatures=$2 wide_temperatures=$2 ;;
+        *) sweep_seeds=$2 ;;
+      esac
       shift 2 ;;
     --quick) quick=yes configs=$configs/quick work=$work-quick; shift ;;
     *) options+=("$1"); shift ;;
@@ -110,6 +116,7 @@ compare_models() {  # compare_models PART TITLE NAME... [-- OPTION...]: all repe
 narrow=$(named narrow $narrow_temperatures)
 wide=$(named wide $wide_temperatures)
 swept="$narrow narrow/hard $wide wide/hard"
+of_sweep() { seeds=$sweep_seeds of_all "$@"; }
 transfer="no-threes/last no-threes-corrected sevens-and-eights/last sevens-and-eights-corrected"
 
 if begin_stage 1 "data"; then
@@ -134,8 +141,8 @@ if begin_stage 3 "small nets: soft targets, hard labels"; then
 fi
 
 if begin_stage 4 "students of 30 and of 300 units, at all temperatures"; then
-  in_parallel distil $(of_all $wide $narrow)
-  in_parallel train_model $(of_all wide/hard narrow/hard)
+  in_parallel distil $(of_sweep $wide $narrow)
+  in_parallel train_model $(of_sweep wide/hard narrow/hard)
 fi
 
 if begin_stage 5 "transfer sets without threes, of sevens and eights only"; then
@@ -144,14 +151,14 @@ if begin_stage 5 "transfer sets without threes, of sevens and eights only"; then
 fi
 
 if begin_stage 6 "evaluation"; then
-  in_parallel evaluate_model teacher $(of_all hard-student student $transfer $swept)
+  in_parallel evaluate_model teacher $(of_all hard-student student $transfer) $(of_sweep $swept)
 fi
 
 if begin_stage 7 "results"; then
   compare_models "" "MNIST" hard-student student $transfer -- --labels 3 \
     --difference student:hard-student
   notes=("${temperature_notes[@]}")
-  compare_models _temperature "MNIST: temperatures" $swept
+  seeds=$sweep_seeds compare_models _temperature "MNIST: temperatures" $swept
   python "$root/tools/plot_temperature.py" "$work/compare_temperature" --set dev \
     --out "${results%.md}_temperature.svg"
 fi
