@@ -6,6 +6,8 @@ num_teachers=1
 share=0.03
 own_options="  --share S         part of the training frames, at least every label's [$share]"
 notes=(
+  "All that is not named is of all training data: the alignment, speakers' means and variances, the \
+label prior of decoding; the best epoch is chosen on dev."
   "teacher1: all training data, hard labels, the epoch of the best dev accuracy. All others have its \
 architecture and see train-share alone, which is the same for all seeds; their input is perturbed \
 alike, with one exception that is named below."
@@ -16,17 +18,11 @@ targets know no mixed utterances, so its input is not mixed."
   "online-last: soft targets of teacher1 for the very input that the student sees; no early stopping."
 )
 
-parse_share() {  # parse_share OPTION...: as parse_options, with --share
-  local options=()
-  while [ $# -gt 0 ]; do
-    case $1 in
-      --share) share=$2; shift 2 ;;
-      *) options+=("$1"); shift ;;
-    esac
-  done
-  parse_options ${options[@]+"${options[@]}"}
-  train_data=$exp/regulariser/train-share
-  export train_data
+own_option() {
+  case $1 in
+    --share) share=$2 ;;
+    *) return 1 ;;
+  esac
 }
 
 dump_share() {  # dump_share seedN/regulariser/targets

@@ -42,8 +42,13 @@ USAGE
   if [ -n "${own_options:-}" ]; then echo "$own_options"; fi
 }
 
+# A recipe's own options: it defines these anew.
+own_flag() { return 1; }    # own_flag --NAME: takes it, or fails
+own_option() { return 1; }  # own_option --NAME VALUE
+
 parse_options() {
   while [ $# -gt 0 ]; do
+    if own_flag "$1"; then shift; continue; fi
     if [[ $1 == --* && $1 != --help && $# -lt 2 ]]; then
       echo "$0: $1 needs a value" >&2
       exit 2
@@ -59,7 +64,13 @@ parse_options() {
       --seeds) seeds=$2; shift 2 ;;
       --teachers) num_teachers=$2; shift 2 ;;
       -h | --help) usage; exit 0 ;;
-      *) echo "$0: unknown option $1" >&2; usage >&2; exit 2 ;;
+      *)
+        if ! own_option "$1" "${2:-}"; then
+          echo "$0: unknown option $1" >&2
+          usage >&2
+          exit 2
+        fi
+        shift 2 ;;
     esac
   done
   local number
@@ -75,6 +86,17 @@ parse_options() {
   results=${results:-$work/RESULTS$part.md}
   data=$work/data feats=$work/feats lang=$work/lang exp=$work/exp
   export root configs nj data feats lang exp num_teachers temperature sets
+}
+
+numbers_of() {  # numbers_of "1.0 4": 1 4, as the folders of temperatures are named
+  local number
+  for number in $1; do
+    if ! [[ $number =~ ^[0-9]+(\.[0-9]+)?$ ]]; then
+      echo "$0: $number: expected a temperature" >&2
+      exit 2
+    fi
+  done
+  LC_ALL=C printf '%g\n' $1 | paste -sd ' '
 }
 
 need_corpus() {
@@ -106,8 +128,12 @@ in_parallel() {  # in_parallel FUNCTION ARGUMENT...: calls FUNCTION ARGUMENT for
 }
 
 logged() {  # logged FUNCTION ARGUMENT
-  local log="$exp/log/$1.${2//\//-}.log" start=$SECONDS
-  if ! "$1" "$2" > "$log" 2>&1; then
+  local log="$exp/log/$1.${2//\//-}.log" start=$SECONDS status
+  set +e  # as the condition of an `if` the step would go on after a command that failed
+  (set -e; "$1" "$2") > "$log" 2>&1
+  status=$?
+  set -e
+  if [ "$status" != 0 ]; then
     echo "$1 $2 failed; the end of $log:" >&2
     tail -n 20 "$log" >&2
     return 255  # xargs starts no more
@@ -263,21 +289,22 @@ write_results() {  # write_results TITLE ROLE...: the table of all repetitions
 
 # The table of what was evaluated, and decoded, in all repetitions. The role of narrow/T2 is
 # narrow-T2; what is in the folder of the script, such as kinds of run_kinds.sh, goes without it.
-# `teachers` are all of them, as are `FOLDER/teachers`.
+# `teachers` are all of them, as are `FOLDER/teachers`. Word errors stand where all were decoded.
 write_frame_results() {  # write_frame_results TITLE NAME... [-- OPTION...]
-  local title=$1 systems=() options=() n role model models note folder=${part#_}
+  local title=$1 systems=() options=() n role model models decoded note folder=${part#_}
   shift
   while [ $# -gt 0 ] && [ "$1" != -- ]; do
     for n in $(seq "$seeds"); do
       role=${1#"${folder//_/-}/"} models="seed$n/$1"
       if [[ $1 == *teachers ]]; then role=${1%s} models=$(teachers_of "$n" "${1%teachers}"); fi
-      role=${role//\//-}
+      role=${role//\//-} decoded=()
       for model in $models; do
         systems+=("$role@$n=$exp/evaluate/$model")
         if [ -e "$exp/decode_test/$model/manifest.json" ]; then
-          systems+=("$role@$n=$exp/decode_test/$model")
+          decoded+=("$role@$n=$exp/decode_test/$model")
         fi
       done
+      if [ "${#decoded[@]}" = "$(wc -w <<< "$models")" ]; then systems+=("${decoded[@]}"); fi
     done
     shift
   done

@@ -12,14 +12,14 @@ the very input that it sees; hard labels weigh as much as they do."
 )
 
 splits=
-options=()
-while [ $# -gt 0 ]; do
+own_options="  --splits DIR      lists of speakers in place of the official split"
+own_option() {
   case $1 in
-    --splits) splits=$(cd "$2" && pwd); shift 2 ;;
-    *) options+=("$1"); shift ;;
+    --splits) splits=$(cd "$2" && pwd) ;;
+    *) return 1 ;;
   esac
-done
-parse_options ${options[@]+"${options[@]}"}
+}
+parse_options "$@"
 need_corpus
 
 if begin_stage 1 "data directories"; then

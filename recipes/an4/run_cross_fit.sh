@@ -8,14 +8,13 @@ num_teachers=6
 folds=3
 own_options="  --folds N         folds of speakers; teachers are a multiple of it [$folds]"
 
-options=()
-while [ $# -gt 0 ]; do
+own_option() {
   case $1 in
-    --folds) folds=$2; shift 2 ;;
-    *) options+=("$1"); shift ;;
+    --folds) folds=$2 ;;
+    *) return 1 ;;
   esac
-done
-parse_options ${options[@]+"${options[@]}"}
+}
+parse_options "$@"
 if ! [[ $folds =~ ^[2-9]$ ]] || [ $((num_teachers % folds)) != 0 ]; then
   echo "$0: --teachers $num_teachers --folds $folds: expected 2 to 9 folds that divide the teachers" >&2
   exit 2
@@ -76,11 +75,11 @@ if begin_stage 3 "students"; then
 fi
 
 if begin_stage 4 "evaluation, decoding"; then
-  in_parallel evaluate_model $(teachers_of_all) $own_teachers $(of_all ensemble $students)
+  in_parallel evaluate_model $(teachers_of_all) $own_teachers $(of_all cross-fit/ensemble $students)
   in_parallel decode_model $(of_all $students)
 fi
 
 if begin_stage 5 "results"; then
-  write_frame_results "$title: cross-fitted targets" teachers cross-fit/teachers ensemble $students -- \
+  write_frame_results "$title: cross-fitted targets" teachers cross-fit/teachers cross-fit/ensemble $students -- \
     --difference cross-fitted:plain --difference plain:hard --difference cross-fitted:hard
 fi

@@ -3,6 +3,8 @@
 . "$(dirname "$0")/../steps.sh"
 . "$(dirname "$0")/../regulariser.sh"
 temperature=2
-parse_share "$@"
+parse_options "$@"
+train_data=$exp/regulariser/train-share
+export train_data
 need_teachers
 soft_targets_as_regularisers "AN4"

@@ -7,14 +7,13 @@ num_teachers=1
 clusters=8
 own_options="  --clusters N      clusters of labels, and so specialists [$clusters]"
 
-options=()
-while [ $# -gt 0 ]; do
+own_option() {
   case $1 in
-    --clusters) clusters=$2; shift 2 ;;
-    *) options+=("$1"); shift ;;
+    --clusters) clusters=$2 ;;
+    *) return 1 ;;
   esac
-done
-parse_options ${options[@]+"${options[@]}"}
+}
+parse_options "$@"
 if ! [[ $clusters =~ ^[1-9][0-9]*$ ]] || [ "$clusters" -lt 2 ]; then
   echo "$0: --clusters $clusters: expected a number from 2 on" >&2
   exit 2

@@ -11,19 +11,18 @@ gradients at a high T, so that beside hard labels T would change the mixture too
 temperatures=1,2,3,4,6,8,20
 own_options="  --temperatures A,B.. what is swept [$temperatures]"
 
-options=()
-while [ $# -gt 0 ]; do
+own_option() {
   case $1 in
-    --temperatures) temperatures=$2; shift 2 ;;
-    *) options+=("$1"); shift ;;
+    --temperatures) temperatures=$2 ;;
+    *) return 1 ;;
   esac
-done
-parse_options ${options[@]+"${options[@]}"}
+}
+parse_options "$@"
 need_teachers
-temperature=$temperatures
+temperatures=$(numbers_of "${temperatures//,/ }")
 
-dump_all() {  # dump_all seedN/temperature: all labels of each frame, whatever T
-  dump_targets "$1" --keep all
+dump_all() {  # dump_all seedN/temperature/T<temperature>: all labels of each frame, whatever T
+  temperature=${1##*/T} dump_targets "$1" --keep all
 }
 
 student() {  # student seedN/narrow/T<temperature>
@@ -31,11 +30,11 @@ student() {  # student seedN/narrow/T<temperature>
 }
 
 functions+=(dump_all student)
-swept=$(for t in ${temperatures//,/ }; do echo "narrow/T$t" "wide/T$t"; done)
+swept=$(for t in $temperatures; do echo "narrow/T$t" "wide/T$t"; done)
 all="narrow/hard wide/hard $swept"
 
 if begin_stage 1 "soft targets of all temperatures"; then
-  in_parallel dump_all $(of_all temperature)
+  in_parallel dump_all $(of_all $(printf 'temperature/T%s ' $temperatures))
 fi
 
 if begin_stage 2 "students"; then
@@ -51,5 +50,5 @@ if begin_stage 4 "results"; then
   picture=${results%.md}.svg
   notes+=("![frame accuracy against temperature]($(basename "$picture"))")
   write_frame_results "$title: temperatures" teachers ensemble $(tr ' ' '\n' <<< "$all" | sort -V)
-  python "$root/tools/plot_temperature.py" "$work/compare$part" --out "$picture"
+  python "$root/tools/plot_temperature.py" "$work/compare$part" --set dev --out "$picture"
 fi

@@ -22,7 +22,7 @@ make_halves() {  # make_halves seedN/transfer
   local k
   for k in 1 2; do
     asr-kd subset "$feats/train" --in-fold "$k/2" --by speaker --seed "$(seed_of "$1")" \
-      --out "$exp/$1/half$k"
+      --ali "$exp/ali_train" --out "$exp/$1/half$k"
   done
 }
 

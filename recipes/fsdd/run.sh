@@ -7,14 +7,14 @@ corpus_note="the folder with recordings/, or that folder itself"
 num_teachers=3
 
 leave_out=
-options=()
-while [ $# -gt 0 ]; do
+own_options="  --leave-out NAME  the speaker to test on"
+own_option() {
   case $1 in
-    --leave-out) leave_out=$2; shift 2 ;;
-    *) options+=("$1"); shift ;;
+    --leave-out) leave_out=$2 ;;
+    *) return 1 ;;
   esac
-done
-parse_options ${options[@]+"${options[@]}"}
+}
+parse_options "$@"
 need_corpus
 
 if begin_stage 1 "data directories"; then

@@ -6,13 +6,14 @@ corpus_note="the folder of the four idx files, gzipped or not"
 . "$(dirname "$0")/../steps.sh"
 num_teachers=1
 own_options="  --download        fetch the corpus first, in place of --corpus
-  --quick           the same tables in minutes, of short trainings (configs/mnist/quick)
+  --quick           the same tables in minutes, of one repetition of short trainings (quick/ in
+                    the configurations)
   --temperatures L  of the students of 30 and of 300 units, such as '1 4 20'
   --sweep-seeds N   repetitions of these students [1]"
 notes=(
   "teacher: 2 x 1200 ReLU, dropout, a limit on the norm of weights, images that move by up to two \
 pixels; one for all seeds, trained in two rounds. All others: 2 x 800 ReLU, without any of that."
-  "Of each training it is the last model that counts; dev only chose the corrections below."
+  "Of each training it is the last model that counts; dev chose the corrections below."
   "hard-student: hard labels. student: the teacher's soft targets alone, T = 20."
   "no-threes: as student, on the training images but the threes. sevens-and-eights: on those alone."
   "-corrected: the output bias of 3, or the biases of 7 and 8, moved by what gives the fewest \
@@ -31,28 +32,35 @@ temperature=20
 narrow_temperatures="1 2 2.5 3 4 6 8 20"
 wide_temperatures="1 4 8 20"
 
+seeds=3
 sweep_seeds=1
 
 download= quick=
-options=()
-while [ $# -gt 0 ]; do
+own_flag() {
   case $1 in
-    --download) download=yes; shift ;;
-    --temperatures | --sweep-seeds)
-      if [ $# -lt 2 ]; then
-        echo "$0: $1 needs a value" >&2
-        exit 2
-      fi
-      case $1 in
-        --temperatures) narrow_temperatures=$2 wide_temperatures=$2 ;;
-        *) sweep_seeds=$2 ;;
-      esac
-      shift 2 ;;
-    --quick) quick=yes configs=$configs/quick work=$work-quick; shift ;;
-    *) options+=("$1"); shift ;;
+    --download) download=yes ;;
+    --quick) quick=yes seeds=1 ;;
+    *) return 1 ;;
   esac
-done
-parse_options ${options[@]+"${options[@]}"}
+}
+own_option() {
+  case $1 in
+    --temperatures) narrow_temperatures=$2 wide_temperatures=$2 ;;
+    --sweep-seeds) sweep_seeds=$2 ;;
+    *) return 1 ;;
+  esac
+}
+parse_options "$@"
+narrow_temperatures=$(numbers_of "$narrow_temperatures")
+wide_temperatures=$(numbers_of "$wide_temperatures")
+if [ -n "$quick" ]; then  # beside the long trainings, if there are any, and not in their place
+  if [ "$results" = "$work/RESULTS.md" ]; then results=$work/RESULTS_quick.md; fi
+  configs=$configs/quick exp=$exp-quick
+fi
+if ! [[ $sweep_seeds =~ ^[1-9][0-9]*$ ]]; then
+  echo "$0: --sweep-seeds $sweep_seeds: expected a number from 1 on" >&2
+  exit 2
+fi
 if [ "$num_teachers" != 1 ]; then
   echo "$0: --teachers $num_teachers: all repetitions share one teacher" >&2
   exit 2
