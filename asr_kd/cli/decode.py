@@ -11,7 +11,8 @@ Weights = Annotated[
     str | None,
     typer.Option(
         "--weights",
-        help="One for each model: 2,1,1; or a rule of weigh-teachers: DIR:fitted. Default: equal.",
+        help="One for each model: 2,1,1; or a rule of weigh-teachers: DIR:fitted (for the "
+        "arithmetic mean). Default: equal.",
     ),
 ]
 

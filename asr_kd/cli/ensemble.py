@@ -51,8 +51,8 @@ def dump_targets_verb(
         str | None,
         typer.Option(
             "--weights",
-            help="One for each teacher: 2,1,1; or a rule of weigh-teachers: DIR:fitted, DIR:wer, "
-            "DIR:best, DIR:equal. Default: equal.",
+            help="One for each teacher: 2,1,1; or a rule of weigh-teachers: DIR:fitted (for the "
+            "arithmetic mean), DIR:wer, DIR:best, DIR:equal. Default: equal.",
         ),
     ] = None,
     keep: Annotated[
@@ -75,6 +75,9 @@ def dump_targets_verb(
     """Averages teachers into a store of soft targets, in one pass over the data.
 
     A killed run goes on with the shards that are missing.
+
+    --cross-fit knows what a teacher was trained on, and what its own on-line teachers were; not
+    what the teachers of a store were that it learnt from.
     """
     from asr_kd.ensemble.codec import Keep
     from asr_kd.ensemble.dump import Dump, dump_targets

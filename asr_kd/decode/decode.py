@@ -71,7 +71,9 @@ def decode(
     average: dict[str, Any] = {"mean": mean}
     shares: tuple[float, ...] | None = None
     if weights is not None:
-        models, _, shares = weighed(models, open_teachers(models, data), weights)
+        # The networks tell nothing about weights that are numbers.
+        teachers = open_teachers(models, data) if isinstance(weights, WeightsFrom) else ()
+        models, _, shares = weighed(models, teachers, weights, mean)
         average["weights"] = mean_weights(shares, len(models))
     inputs: dict[str, Path | str] = {"data": data, "graph": graph}
     optional = {"tune_on": tune_on, "scales_from": scales_from, "ali": ali}

@@ -14,9 +14,10 @@ from asr_kd.artefact import Artefact, hash_input
 from asr_kd.data.directory import DataDir
 from asr_kd.decode.labelled import Labels, read_labels, score_labelled
 from asr_kd.ensemble.average import Mean, average, mean_weights
-from asr_kd.ensemble.teachers import NetworkTeacher, Teacher, open_teachers
+from asr_kd.ensemble.teachers import NetworkTeacher, Teacher, is_archive, open_teachers
 from asr_kd.ensemble.weights import WeightsFrom, weighed
 from asr_kd.io.atomic import write_text
+from asr_kd.shards import rank_and_world
 
 FRAMES = "frames.json"
 _logger = logging.getLogger("asr_kd.decode")
@@ -60,17 +61,18 @@ def evaluate(
         InputError: all faults of the inputs, before any work.
     """
     teachers = open_teachers(models, data_dir, device)
-    models, teachers, own_weights = weighed(models, teachers, weights)
+    models, teachers, own_weights = weighed(models, teachers, weights, mean)
     shares = mean_weights(own_weights, len(teachers))
     inputs: dict[str, Path | str] = {"data": data_dir, "ali": ali_dir}
     inputs |= {
-        f"model{k}": "=".join(hash_input(Path(part)) for part in model.split("="))
-        for k, model in enumerate(models)
-        if not model.startswith("ark:")
+        f"model{k}": teacher.digest
+        if is_archive(model)
+        else "=".join(hash_input(Path(part)) for part in model.split("="))
+        for k, (model, teacher) in enumerate(zip(models, teachers, strict=True))
     }
     config = {"mean": mean, "weights": shares, "models": list(models)}
     artefact = Artefact(out, "evaluate", config, inputs)
-    if artefact.is_done():
+    if artefact.is_done() or rank_and_world()[0] != 0:
         return
     label_set = teachers[0].label_set
     data = DataDir.read(data_dir, require=("utt2spk", "feats"))

@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asr_kd.data.directory import DataDir
-from asr_kd.ensemble.teachers import Teacher, same_num_frames
+from asr_kd.ensemble.teachers import Teacher, max_batch_frames, same_num_frames
 from asr_kd.errors import InputError
 from asr_kd.io.ark import Archive
 from asr_kd.labels.priors import read_ali_labels
 from asr_kd.log import progress
 
 Labels = Mapping[str, NDArray[np.int32]]  # utterance id → pdf-ids (T,)
-
-_BATCH_FRAMES = 10_000
 
 
 class Scored(NamedTuple):
@@ -54,8 +52,15 @@ def read_labels(data: DataDir, ali_dir: Path, teachers: Sequence[Teacher]) -> La
         expected = data.num_frames.get(utt, len(pdf_ids))
         if len(pdf_ids) != expected:
             faults.append(f"{ali_dir}: {utt}: {len(pdf_ids)} labels for {expected} frames")
-        elif len(pdf_ids) and not 0 <= pdf_ids.min() <= pdf_ids.max() < len(label_set):
-            faults.append(f"{ali_dir}: {utt}: label {pdf_ids.max()} of {len(label_set)}")
+            continue
+        wrong = pdf_ids[(pdf_ids < 0) | (pdf_ids >= len(label_set))]
+        if len(wrong):
+            faults.append(f"{ali_dir}: {utt}: label {wrong[0]} of {len(label_set)}")
+        faults += [
+            f"{ali_dir}: {utt}: {expected} labels, {t.name} has {t.num_frames[utt]} frames"
+            for t in teachers
+            if t.num_frames.get(utt, expected) != expected
+        ]
     if faults:
         raise InputError(faults)
     return found
@@ -68,7 +73,8 @@ def score_labelled(teachers: Sequence[Teacher], labels: Labels, verb: str) -> It
         InputError: naming the utterance for which teachers and labels disagree on the frames.
     """
     with progress(len(labels), verb, "utterance") as advance:
-        for batch in _batches(labels):
+        max_frames = max_batch_frames(len(teachers), len(teachers[0].label_set))
+        for batch in _batches(labels, max_frames):
             each = [teacher.log_posts(batch) for teacher in teachers]
             for utt, log_posts in zip(batch, zip(*each, strict=True), strict=True):
                 num_frames = same_num_frames(utt, [t.name for t in teachers], log_posts)
@@ -79,11 +85,11 @@ def score_labelled(teachers: Sequence[Teacher], labels: Labels, verb: str) -> It
             advance(len(batch))
 
 
-def _batches(labels: Labels) -> list[list[str]]:
+def _batches(labels: Labels, max_frames: int) -> list[list[str]]:
     """Utterances of like length together; each is padded to the longest."""
     batches: list[list[str]] = []
     for utt in sorted(labels, key=lambda utt: len(labels[utt])):
-        if not batches or (len(batches[-1]) + 1) * len(labels[utt]) > _BATCH_FRAMES:
+        if not batches or (len(batches[-1]) + 1) * len(labels[utt]) > max_frames:
             batches.append([])
         batches[-1].append(utt)
     return batches

@@ -2,6 +2,10 @@
 
 On its own training data a teacher is surer than it is right: it remembers labels. A mean over the
 teachers that have not seen an utterance holds only what they know of it.
+
+A model has seen what it was trained on, what the models had seen that it started from, and its
+on-line teachers. What the teachers behind a store of soft targets had seen the store does not tell:
+a teacher that was itself a student of a store counts as trained on its own data only.
 """
 
 import logging

@@ -20,7 +20,13 @@ from asr_kd.ensemble.cross_fit import Members, log_members, unseen_by, write_mem
 from asr_kd.ensemble.devices import torch_device
 from asr_kd.ensemble.statistics import Statistics
 from asr_kd.ensemble.store import Header, ShardWriter, TeacherId, write_header
-from asr_kd.ensemble.teachers import Teacher, open_teachers, same_num_frames
+from asr_kd.ensemble.teachers import (
+    Teacher,
+    max_batch_frames,
+    open_teachers,
+    own_features,
+    same_num_frames,
+)
 from asr_kd.ensemble.weights import WeightsFrom, weighed
 from asr_kd.errors import InputError
 from asr_kd.io.atomic import write_text
@@ -29,8 +35,6 @@ from asr_kd.shards import run_shards, split
 VERB = "dump-targets"
 _logger = logging.getLogger("asr_kd.ensemble")
 _SHARD_SIZE = 200  # utterances
-_BATCH_FLOATS = 1 << 25  # posteriors of all teachers together
-_BATCH_FRAMES = (500, 10_000)
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def dump_targets(dump: Dump, out: Path, nj: int = 1) -> None:
     """
     _open.cache_clear()  # a teacher may have been trained again since this process last opened it
     teachers = _open(dump.teachers, dump.data, dump.device)
-    specs, teachers, own_weights = weighed(dump.teachers, teachers, dump.weights)
+    specs, teachers, own_weights = weighed(dump.teachers, teachers, dump.weights, dump.mean)
     dump = replace(dump, teachers=specs, weights=own_weights)
     weights = tuple(mean_weights(own_weights, len(teachers)))
     data = DataDir.read(dump.data)
@@ -92,8 +96,8 @@ def dump_targets(dump: Dump, out: Path, nj: int = 1) -> None:
     if dump.cross_fit:
         config["cross_fit"] = hash_json(members)
     digests = {f"teacher{k}": t.digest for k, t in enumerate(teachers, start=1)}
-    own = {f"{spec}": Path(spec.partition("=")[2]) for spec in dump.teachers if _has_features(spec)}
-    artefact = Artefact(out, VERB, config, {"data": dump.data, **digests, **own})
+    inputs = {"data": dump.data, **digests, **own_features(dump.teachers)}
+    artefact = Artefact(out, VERB, config, inputs)
     if artefact.is_done():
         return
     if dump.cross_fit:
@@ -209,13 +213,11 @@ def _batches(
     Each is padded to the longest.
     """
     num_frames = {utt: n for teacher in teachers for utt, n in teacher.num_frames.items()}
-    least, most = _BATCH_FRAMES
     for members, utt_ids in groups.items():
-        floats = len(members) * len(teachers[0].label_set)
-        max_frames = min(max(_BATCH_FLOATS // floats, least), most)
+        max_frames = max_batch_frames(len(members), len(teachers[0].label_set))
         batch: list[str] = []
-        for utt in sorted(utt_ids, key=lambda utt: num_frames.get(utt, most)):
-            if batch and (len(batch) + 1) * num_frames.get(utt, most) > max_frames:
+        for utt in sorted(utt_ids, key=lambda utt: num_frames.get(utt, max_frames)):
+            if batch and (len(batch) + 1) * num_frames.get(utt, max_frames) > max_frames:
                 yield members, batch
                 batch = []
             batch.append(utt)
@@ -231,10 +233,6 @@ def _folders(dump: Dump, work: Path) -> list[Path]:
     if len(dump.temperatures) == 1:
         return [work]
     return [work / _name(temperature) for temperature in dump.temperatures]
-
-
-def _has_features(spec: str) -> bool:
-    return "=" in spec and not spec.startswith("ark:")
 
 
 def _write_manifest(

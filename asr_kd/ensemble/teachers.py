@@ -24,6 +24,8 @@ from asr_kd.models.trained_on import read_trained_on
 
 _ARCHIVE = "ark:"
 _SUM_TOLERANCE = 0.01  # Kaldi's 8-bit archives are this inexact
+_BATCH_FLOATS = 1 << 25  # posteriors of all teachers together
+_BATCH_FRAMES = (500, 10_000)
 
 
 class Teacher(Protocol):
@@ -196,6 +198,22 @@ def open_teachers(
     if faults:
         raise InputError(faults)
     return teachers
+
+
+def is_archive(spec: str) -> bool:
+    """Whether a teacher's name on the command line means an archive."""
+    return spec.startswith(_ARCHIVE)
+
+
+def own_features(specs: Sequence[str]) -> dict[str, Path | str]:
+    """The feature directories that teachers name for themselves, by their names: further inputs."""
+    return {s: Path(s.partition("=")[2]) for s in specs if "=" in s and not is_archive(s)}
+
+
+def max_batch_frames(num_teachers: int, num_labels: int) -> int:
+    """How many frames, padding included, may be scored at once for their posteriors to fit."""
+    least, most = _BATCH_FRAMES
+    return min(max(_BATCH_FLOATS // (num_teachers * num_labels), least), most)
 
 
 def require_features(model_dir: Path, trained_on: Mapping[str, Any], data_dir: Path) -> None:

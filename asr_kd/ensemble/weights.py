@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+import pydantic
 from numpy.typing import NDArray
 
 from asr_kd.config import Config
+from asr_kd.ensemble.average import Mean
 from asr_kd.ensemble.teachers import Teacher
 from asr_kd.errors import InputError
 from asr_kd.io.atomic import write_text
 
 FILE = "weights.json"
-_LEAST = 1e-4  # a smaller weight is none: its teacher is not worth a forward pass
+_LEAST = 1e-4  # a smaller weight is none, if it is not worth a forward pass
+_RISE = 1e-4  # nats a frame that all such weights together may be worth
 _DIGEST = 12
 _logger = logging.getLogger("asr_kd.ensemble")
 
@@ -46,7 +49,8 @@ def fit_weights(
     `w_m ← mean_n w_m·p_nm / Σ_k w_k·p_nk`, never raises the cross-entropy and keeps the weights
     positive and their sum 1. The factor g_m of each weight is minus its derivative, and `Σ w_m g_m`
     is 1, so by convexity no weights are better than the present ones by more than `max g_m − 1`.
-    Below the tolerance it ends; weights under 1e-4 then become 0.
+    Below the tolerance it ends. Weights under 1e-4 then become 0, the smallest first, as long as
+    that raises the cross-entropy by at most 1e-4 nats a frame in all.
 
     Args:
         log_posts: (N,M) log-posterior that each of M teachers gives the label of each frame.
@@ -67,10 +71,21 @@ def fit_weights(
         weights *= factors
         factors = _factors(probs, weights)
         iterations += 1
-    weights[weights < _LEAST] = 0.0
+    gap = float(factors.max() - 1)
+    fitted = cross_entropy = _cross_entropy(probs, weights)
+    for m in np.argsort(weights):
+        fewer = np.where(np.arange(len(weights)) == m, 0.0, weights)
+        if weights[m] < _LEAST and (without := _cross_entropy(probs, fewer)) <= fitted + _RISE:
+            weights, cross_entropy = fewer, without
     weights /= weights.sum()
-    cross_entropy = float(-(np.log(probs @ weights) + top[:, 0]).mean())
-    return Fit(weights, cross_entropy, float(_factors(probs, weights).max() - 1), iterations)
+    gap += cross_entropy - fitted
+    return Fit(weights, cross_entropy - float(top.mean()), gap, iterations)
+
+
+def _cross_entropy(probs: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    """Of the mixture by weights that are scaled to add up to 1; infinite where it gives 0."""
+    with np.errstate(divide="ignore"):
+        return float(-np.log(probs @ (weights / weights.sum())).mean())
 
 
 def _factors(probs: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -87,7 +102,9 @@ def weights_of_errors(errors: Sequence[int]) -> NDArray[np.float64]:
 
 
 class Figures(Config):
-    """Frame accuracy, and cross-entropy with the labels in nats a frame."""
+    """Frame accuracy, and cross-entropy with the labels in nats a frame; it may be infinite."""
+
+    model_config = pydantic.ConfigDict(ser_json_inf_nan="constants")
 
     accuracy: float
     cross_entropy: float
@@ -224,8 +241,11 @@ def weighed(
     specs: Sequence[str],
     teachers: Sequence[Teacher],
     weights: WeightsFrom | Sequence[float] | None,
+    mean: Mean,
 ) -> Weighed:
     """Looks the weights up if a rule gives them; a teacher to which it gives none is left out.
+
+    Warns of fitted weights for another mean than the arithmetic one that they are fitted for.
 
     Raises:
         InputError: from `WeightsFrom.of`.
@@ -233,6 +253,8 @@ def weighed(
     if not isinstance(weights, WeightsFrom):
         return Weighed(tuple(specs), list(teachers), None if weights is None else tuple(weights))
     found = weights.of(teachers)
+    if weights.rule == "fitted" and mean != "arithmetic":
+        _logger.warning("weights fitted: fitted for the arithmetic mean, used for the %s", mean)
     kept = [m for m, weight in enumerate(found) if weight > 0]
     left_out = [teacher.name for m, teacher in enumerate(teachers) if m not in kept]
     if left_out:

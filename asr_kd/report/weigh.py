@@ -15,7 +15,7 @@ from asr_kd.artefact import Artefact, hash_input, read_manifest
 from asr_kd.data.directory import DataDir
 from asr_kd.decode.labelled import Labels, read_labels, score_labelled
 from asr_kd.ensemble.average import Mean, average
-from asr_kd.ensemble.teachers import Teacher, open_teachers
+from asr_kd.ensemble.teachers import Teacher, is_archive, open_teachers, own_features
 from asr_kd.ensemble.weights import (
     Figures,
     Fit,
@@ -71,6 +71,7 @@ def weigh_teachers(
     inputs: dict[str, Path | str] = {"data": data_dir, "ali": ali_dir}
     teachers = open_teachers(specs, data_dir, device)
     inputs |= {f"teacher{m}": teacher.digest for m, teacher in enumerate(teachers, start=1)}
+    inputs |= own_features(specs)
     inputs |= {f"decoded{m}": folder for m, folder in enumerate(decoded, start=1)}
     artefact = Artefact(out, VERB, {"teachers": list(specs)}, inputs)
     if artefact.is_done() or rank_and_world()[0] != 0:
@@ -133,8 +134,12 @@ def _word_errors(specs: Sequence[str], data_dir: Path, decoded: Sequence[Path]) 
     faults, found = [], []
     data = hash_input(data_dir)
     for spec, folder in zip(specs, decoded, strict=False):
-        manifest = read_manifest(folder, "decode")
-        model = hash_input(Path(spec.partition("=")[0])) if not spec.startswith("ark:") else None
+        try:
+            manifest = read_manifest(folder, "decode")
+        except InputError as error:
+            faults += error.faults
+            continue
+        model = None if is_archive(spec) else hash_input(Path(spec.partition("=")[0]))
         of = [value for name, value in manifest.inputs.items() if name.startswith("model")]
         if model is not None and [each.partition("=")[0] for each in of] != [model]:
             faults.append(f"{folder}: decoded by another model than {spec}, or by several")

@@ -70,3 +70,24 @@ def test_faults_are_named_together(planted: Path) -> None:
     assert "x-1: label 5 of 3" in text
     assert "no posteriors of z-1" in text
     assert not (planted / "out").exists()
+
+
+def test_another_archive_is_evaluated_again(planted: Path) -> None:
+    args = (planted / "test", planted / "ali", planted / "out")
+    spec = f"ark:{planted}/posts.scp={planted}/labels.json"
+    evaluate([spec], *args)
+    made = (planted / "out" / "frames.json").stat().st_mtime_ns
+    evaluate([spec], *args)
+    assert (planted / "out" / "frames.json").stat().st_mtime_ns == made
+    right = {u: np.log(np.eye(3, dtype=np.float32)[row] + 1e-9) for u, row in ALI.items()}
+    write_archive(planted / "posts.scp", right)
+    evaluate([spec], *args)
+    assert json.loads((planted / "out" / "frames.json").read_text())["errors"] == 0
+
+
+def test_of_many_processes_one_works(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    spec = f"ark:{planted}/posts.scp={planted}/labels.json"
+    evaluate([spec], planted / "test", planted / "ali", planted / "out")
+    assert not list(planted.glob("*out*"))

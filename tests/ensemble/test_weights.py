@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from asr_kd.ensemble.weights import WeightsFrom, fit_weights, weights_of_errors
+from asr_kd.ensemble.weights import (
+    Figures,
+    Means,
+    Rule,
+    TeacherWeights,
+    WeighedTeacher,
+    WeightsFrom,
+    fit_weights,
+    weights_of_errors,
+)
 from asr_kd.errors import InputError
 
 
@@ -85,6 +94,31 @@ def test_a_teacher_that_is_always_worse_has_no_weight() -> None:
     fit = fit_weights(np.hstack([log_posts, worse]))
     assert fit.weights[2] == 0.0
     assert fit.gap <= 1e-3
+
+
+@pytest.mark.parametrize("impossible", [-math.inf, -400.0])
+def test_a_small_weight_stays_where_it_alone_explains_a_frame(impossible: float) -> None:
+    """One frame of 30,000: the weight is a third of 1e-4, and all that keeps its loss finite."""
+    log_posts = np.full((30_000, 3), np.log([0.9, 0.1, 0.01]))
+    log_posts[7] = [impossible, math.log(0.9), impossible]
+    fit = fit_weights(log_posts)
+    assert 2e-5 < fit.weights[1] < 5e-5
+    assert fit.weights[2] == 0.0
+    assert fit.cross_entropy == pytest.approx(cross_entropy(log_posts, fit.weights))
+    assert fit.cross_entropy == pytest.approx(-math.log(0.9), abs=1e-3)
+    assert 0 <= fit.gap < 1e-4
+
+
+def test_a_file_of_teachers_that_think_labels_impossible_can_be_read(tmp_path: Path) -> None:
+    never = Figures(accuracy=0.0, cross_entropy=math.inf)
+    means = Means(arithmetic=Figures(accuracy=0.5, cross_entropy=0.7), geometric=never)
+    teacher = WeighedTeacher(name="t", digest="d", alone=never, without=means)
+    found = TeacherWeights(
+        teachers=(teacher,), rules={"equal": Rule(weights=(1.0,), means=means)},
+        num_frames=3, gap=0.0, iterations=0,
+    )  # fmt: skip
+    found.save(tmp_path)
+    assert TeacherWeights.load(tmp_path) == found
 
 
 def test_far_below_zero_nothing_underflows() -> None:

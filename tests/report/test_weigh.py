@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -273,3 +274,60 @@ def test_command(dev: Path) -> None:
     )  # fmt: skip
     assert dumped.exit_code == 0, dumped.output
     assert TargetStore.open(dev / "targets").header.num_labels == 3
+
+
+def test_a_teacher_that_thinks_a_label_impossible(dev: Path, posts: list[Rows]) -> None:
+    rows = {utt: np.array(row) for utt, row in posts[0].items()}
+    rows["x-1"][:, 1] = -np.inf
+    rows["x-1"] -= np.log(np.exp(rows["x-1"]).sum(1, keepdims=True))
+    write_archive(dev / "t0.scp", rows)
+    weigh_teachers(specs_of(dev), dev / "dev", dev / "ali", dev / "out")
+    found = TeacherWeights.load(dev / "out")
+    assert found.teachers[0].alone.cross_entropy == np.inf
+    assert found.rules["fitted"].means.arithmetic.cross_entropy < 2
+    assert "| inf |" in (dev / "out" / "WEIGHTS.md").read_text()
+
+
+def test_fitted_weights_for_another_mean_are_warned_of(
+    dev: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    weigh_teachers(specs_of(dev), dev / "dev", dev / "ali", dev / "out")
+    args = (specs_of(dev), dev / "dev", dev / "ali")
+    for rule, mean, warns in (
+        ("fitted", "arithmetic", False),
+        ("equal", "geometric", False),
+        ("fitted", "geometric", True),
+    ):
+        caplog.clear()
+        out = dev / f"{rule}-{mean}"
+        evaluate(*args, out, mean, weights=WeightsFrom(dev / "out", rule))  # type: ignore[arg-type]
+        assert ("fitted for the arithmetic mean" in caplog.text) == warns
+
+
+def test_other_features_of_a_teacher_are_weighed_again(dev: Path) -> None:
+    models = [save_network(dev / f"m{k}", k) for k in range(2)]
+    own = dev / "own"
+    shutil.copytree(dev / "dev", own)
+    for table in own.glob("*.scp"):
+        table.write_text(table.read_text().replace(f"{dev}/dev/", f"{own}/"))
+    specs = [str(models[0]), f"{models[1]}={own}"]
+    args = (specs, dev / "dev", dev / "ali", dev / "out")
+    weigh_teachers(*args)
+    before = TeacherWeights.load(dev / "out")
+    rng = np.random.default_rng(5)
+    feats = {u: rng.standard_normal((n, 2)).astype(np.float32) for u, n in FRAMES.items()}
+    write_archive(own / "feats.scp", {**feats, "z-1": np.ones((3, 2), np.float32)})
+    weigh_teachers(*args)
+    after = TeacherWeights.load(dev / "out")
+    assert after.teachers[0] != before.teachers[0]  # without it is the other one alone
+    assert after.teachers[1].alone != before.teachers[1].alone
+
+
+def test_all_decodings_are_looked_at(dev: Path) -> None:
+    (dev / "empty").mkdir()
+    other = make_decoding(dev, "other", 1, "?", dev / "ali")
+    decoded = [dev / "empty", other, dev / "dev"]
+    with pytest.raises(InputError) as refused:
+        weigh_teachers(specs_of(dev), dev / "dev", dev / "ali", dev / "out", decoded)
+    assert [folder.name in fault for folder, fault in
+            zip(decoded, refused.value.faults, strict=True)] == [True] * 3  # fmt: skip
