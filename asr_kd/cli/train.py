@@ -53,6 +53,9 @@ def train_verb(
     name is answered with all of them. Together with --targets the store gives the targets and the
     teachers give the hints; with distill.soft_weight=0 distill.hard_weight=0 there are hints only.
 
+    distill.loss=logits matches logits. Those of a store are rounded, the more the higher its
+    temperature: form it at T = 1 with the geometric mean.
+
     --init takes over all layers of a model; with init.layers the first ones, every init.step-th, or
     those of a table {own layer: its layer}. OUT/init.md says what came from where.
 

@@ -27,10 +27,11 @@ def essence(
             "renormalise" scales what stays to add up to 1, and asks nothing of the other labels.
 
     Returns:
-        The targets themselves with a mass of 1 and no floor, whatever `rest`; else new ones, which
-        list the labels of each frame from the most probable on.
+        The targets themselves with a mass of 1 and no floor, unless there is something left over to
+        renormalise; else new ones, which list the labels of each frame from the most probable on.
     """
-    if mass >= 1 and floor <= 0:
+    complete = isinstance(targets, Tensor) or not bool(targets.left.any())
+    if mass >= 1 and floor <= 0 and (rest == "bucket" or complete):
         return targets
     if isinstance(targets, Tensor):
         targets = SoftTargets.from_dense(targets)

@@ -79,6 +79,23 @@ def find_layers(model: AcousticModel) -> dict[str, Layer]:
     return {name: layer for name, layer in one.items() if other.get(name) == layer}
 
 
+def untrained_layers(model: AcousticModel, layers: Iterable[str]) -> set[str]:
+    """Those of the layers whose output no parameter has a part in, such as the front end.
+
+    Args:
+        model: any model.
+        layers: of those that `find_layers` finds.
+    """
+    was_training = model.training
+    model.eval()
+    mean = model.frontend.mean
+    lengths = torch.tensor([_PROBES[0]], device=mean.device)
+    feats = mean.new_zeros(1, _PROBES[0], model.input_dim)
+    _, outputs = forward_tapped(model, feats, lengths, layers)
+    model.train(was_training)
+    return {name for name, output in outputs.items() if not output.requires_grad}
+
+
 class Projection(nn.Module):
     """Linear map of a student's hidden frames (B,T',D) to a teacher's: (B,T'·r,D').
 

@@ -45,14 +45,30 @@ def teacher_logits(log_probs: Tensor, temperature: float) -> Tensor:
     its logits. For the geometric mean, `log q = Σ w_m z_m / T + const`: v is the mean of the
     teachers' logits, whatever T. For the arithmetic mean it is neither, and depends on T.
 
+    The error of log q becomes T times as large. A store keeps 16 bits of each log-probability, so
+    that its logits are the less precise the higher T is; T = 1 and the geometric mean, whose logits
+    are the same at every T, lose least.
+
     Args:
-        log_probs: log q (..., V), formed at T. A probability of 0 has no logit: what is below the
-            smallest normal number counts as that number.
+        log_probs: log q (..., V), formed at T. A probability of 0 has no logit: it counts as the
+            smallest normal number, or as the frame's least probability if that is smaller yet.
         temperature: T.
 
     Returns:
         v (..., V), each frame adding up to 0.
     """
-    low = torch.finfo(log_probs.dtype).tiny
-    logits = temperature * log_probs.clamp_min(torch.tensor(low).log().item())
+    finite = log_probs.masked_fill(log_probs == -torch.inf, _log_tiny(log_probs.dtype))
+    logits = temperature * torch.maximum(log_probs, finite.amin(-1, keepdim=True))
     return logits - logits.mean(-1, keepdim=True)
+
+
+def floored_log(probs: Tensor) -> Tensor:
+    """log q of stored probabilities (..., V), of which small ones may have become 0.
+
+    What is below the smallest normal number counts as that number.
+    """
+    return probs.log().clamp_min(_log_tiny(probs.dtype))
+
+
+def _log_tiny(dtype: torch.dtype) -> float:
+    return torch.tensor(torch.finfo(dtype).tiny).log().item()

@@ -16,7 +16,7 @@ from asr_kd.errors import InputError
 from asr_kd.models.base import AcousticModel
 from asr_kd.models.build import build_model
 from asr_kd.models.checkpoint import Checkpoint
-from asr_kd.train.config import InitConfig, TrainConfig
+from asr_kd.train.config import EssenceConfig, InitConfig, TrainConfig
 from asr_kd.train.dataset import AlignedData
 from asr_kd.train.hints import WithHints
 from asr_kd.train.objective import HardLabels, Objective, OnlineTeachers, StoredTargets
@@ -63,7 +63,24 @@ class TrainInputs:
         return {name: path for name, path in paths.items() if path is not None}
 
 
-def require_alike(data: AlignedData, dev: AlignedData) -> None:
+def read_data(inputs: TrainInputs, config: TrainConfig) -> tuple[AlignedData, AlignedData]:
+    """The training set and the dev set.
+
+    Raises:
+        InputError: all faults of both together.
+    """
+    ali, labelled = inputs.ali or inputs.dev_ali, inputs.ali is not None
+    faults: list[str] = []
+    with _collecting(faults):
+        data = AlignedData(inputs.data, ali, config.cmvn, labelled)
+    with _collecting(faults):
+        dev = AlignedData(inputs.dev, inputs.dev_ali, config.cmvn)
+    if faults:
+        raise InputError(faults)
+    return data, dev
+
+
+def _require_alike(data: AlignedData, dev: AlignedData) -> None:
     """Refuses a dev set of other labels or features than the training set's.
 
     Raises:
@@ -74,7 +91,7 @@ def require_alike(data: AlignedData, dev: AlignedData) -> None:
         raise InputError(f"features differ: {data.describe_input()}; {dev.describe_input()}")
 
 
-def require_images(config: TrainConfig, data: AlignedData) -> None:
+def _require_images(config: TrainConfig, data: AlignedData) -> None:
     """Refuses to shift frames that are no images.
 
     Raises:
@@ -88,19 +105,23 @@ def require_images(config: TrainConfig, data: AlignedData) -> None:
         )
 
 
-def require_frames(selection: FrameSelection, data: AlignedData) -> None:
-    """Refuses a choice of labels none of which has a frame in the training data.
+def _select_frames(config: TrainConfig, data: AlignedData) -> FrameSelection:
+    """The training frames that count.
 
     Raises:
-        InputError: with the labels' names.
+        InputError: for a choice of labels none of which has a frame in the training data, with the
+            labels' names; and from `FrameSelection.by_label`.
     """
+    selection = FrameSelection.by_label(config.frames, data.label_set)
     counted = selection.chances > 0
-    if not any(counted[data.pdf_ids(k)].any() for k in range(len(data))):
+    rows = map(data.pdf_ids, range(len(data)))
+    if not any((counted[pdf_ids] | (pdf_ids < 0)).any() for pdf_ids in rows):  # -1 is unknown
         names = [name for name, counts in zip(data.label_set.names, counted, strict=True) if counts]
         raise InputError(
             f"{data.ali_dir}: the labels that frames.only and frames.exclude leave have no frame "
             f"in {data.path}: {', '.join(names)}"
         )
+    return selection
 
 
 class Building(NamedTuple):
@@ -109,12 +130,14 @@ class Building(NamedTuple):
     Attributes:
         student: the network that is trained, with the projections of its hints.
         objective: its loss.
+        selection: which training frames the loss counts.
         start: what the network took over from another model, if it did.
         specialty: what it is about, if it is a specialist.
     """
 
     student: Student
     objective: Objective
+    selection: FrameSelection
     start: Initialisation | None
     specialty: Specialty | None
 
@@ -125,10 +148,20 @@ def build(
     """The network, freshly drawn or from another model's layers, and the loss that is asked for.
 
     Raises:
-        InputError: all faults of targets, teachers, hints, cluster and the other model together.
+        InputError: all faults of data, targets, teachers, hints, cluster and the other model
+            together.
     """
     hints = config.distill.hints
     faults = _contradictions(inputs, config)
+    specialty = None
+    with _collecting(faults):
+        _require_alike(data, dev)
+        if inputs.cluster is not None and inputs.ali is not None:
+            specialty = Specialty.open(inputs.cluster, config.specialist, data, dev)
+    with _collecting(faults):
+        _require_images(config, data)
+    with _collecting(faults):
+        selection = _select_frames(config, data)
     objective: Objective = HardLabels()
     teachers: Teachers | None = None
     with _collecting(faults):
@@ -149,16 +182,12 @@ def build(
         if hints and teachers is not None:
             objective = hinted = WithHints(objective, hints, network, teachers, data)
             student = hinted.student
-    specialty = None
-    with _collecting(faults):
-        if inputs.cluster is not None and inputs.ali is not None:
-            specialty = Specialty.open(inputs.cluster, config.specialist, data, dev)
     if faults:
         raise InputError(faults)
     if specialty is not None and start is not None:
         network, objective, start = specialty.start(network, start, config, data)
         student = Student(network)
-    return Building(student, objective, start, specialty)
+    return Building(student, objective, selection, start, specialty)
 
 
 def _contradictions(inputs: TrainInputs, config: TrainConfig) -> list[str]:
@@ -176,6 +205,9 @@ def _contradictions(inputs: TrainInputs, config: TrainConfig) -> list[str]:
         distill.soft_weight or distill.hard_weight or distill.hints
     ):
         faults.append("distill.soft_weight and distill.hard_weight are 0: nothing is left to learn")
+    is_set = distill.loss != "cross-entropy" or distill.essence != EssenceConfig()
+    if (inputs.targets or inputs.teachers) and is_set and not distill.soft_weight:
+        faults.append("distill.loss and distill.essence do nothing: distill.soft_weight is 0")
     if distill.hints and distill.teachers_per_batch is not None:
         faults.append("distill.teachers_per_batch leaves teachers out, distill.hints need them all")
     if inputs.targets is not None:
@@ -183,6 +215,16 @@ def _contradictions(inputs: TrainInputs, config: TrainConfig) -> list[str]:
             faults.append("augment.mix needs hard labels or teachers on line: no store knows a mix")
         if distill.teachers_per_batch is not None:
             faults.append("distill.teachers_per_batch is for teachers on line, not for a store")
+    if config.augment.mix.prob and (config.frames.only or config.frames.exclude):
+        faults.append(
+            "augment.mix brings back labels that frames.only and frames.exclude leave out: they "
+            "look at the first of two mixed utterances; set augment.mix.prob=0"
+        )
+    if config.max_weight_norm and config.model.kind == "blstm":
+        faults.append(
+            "max_weight_norm is for linear layers, and of a blstm only the output layer is one: "
+            "its LSTM layers would not be limited; leave it out"
+        )
     if config.init.layers != "all" and inputs.init is None:
         faults.append("init.layers chooses from another model's layers: give --init MODEL")
     if inputs.cluster is not None:

@@ -18,6 +18,7 @@ from asr_kd.io.atomic import write_text
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.models.checkpoint import Checkpoint
 from asr_kd.models.trained_on import read_trained_on, write_trained_on
+from asr_kd.shards import rank_and_world
 from asr_kd.train.dataset import AlignedData, plain_batch
 from asr_kd.train.sampler import plan_batches
 from asr_kd.train.selection import matching
@@ -62,7 +63,7 @@ def correct_bias(
     config = {"labels": list(correction.labels), "each": correction.each}
     inputs: dict[str, Path | str] = {"model": model, "dev": dev, "dev_ali": dev_ali}
     artefact = Artefact(out, VERB, config, inputs)
-    if artefact.is_done():
+    if artefact.is_done() or rank_and_world()[0] != 0:
         return
     checkpoint = Checkpoint.load(model, device)
     chosen = chosen_labels(correction.labels, checkpoint.label_set)

@@ -15,6 +15,7 @@ from asr_kd.distill.hints import (
     hint_loss,
     layer_variance,
     needs_projection,
+    untrained_layers,
 )
 from asr_kd.errors import InputError
 from asr_kd.models.base import AcousticModel
@@ -40,8 +41,9 @@ class WithHints(Objective):
         data: training set, from which the scale of the teachers' layers is taken.
 
     Raises:
-        InputError: every layer that does not exist or puts out no frames, every `of` beyond the
-            teachers, and every teacher's layer that puts out the same on all frames.
+        InputError: every layer that does not exist or puts out no frames, every layer of the
+            student's with nothing to train in it or before it, every `of` beyond the teachers, and
+            every teacher's layer that puts out the same on all frames.
 
     Attributes:
         student: the network, and a projection for each hint (identity where none is needed).
@@ -131,11 +133,17 @@ def _check(
     own = find_layers(network)
     asked = {config.of for config in configs if config.of <= len(teachers.models)}
     theirs = {of: find_layers(teachers.models[of - 1]) for of in asked}
+    untrained = untrained_layers(network, own.keys() & {config.student for config in configs})
     pairs, faults = [], []
     for k, config in enumerate(configs):
         key = f"distill.hints[{k}]"
         if config.student not in own:
             faults.append(_no_layer(f"{key}.student", "the student", network, config.student, own))
+        elif config.student in untrained:
+            faults.append(
+                f"{key}.student: nothing is trained in {config.student!r} or before it, so that a "
+                f"hint teaches nothing; name a later layer"
+            )
         if config.of not in asked:
             faults.append(f"{key}.of is {config.of}, of {len(teachers.models)} teachers")
         elif config.teacher not in theirs[config.of]:

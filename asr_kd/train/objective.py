@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from asr_kd.distill.essence import essence
-from asr_kd.distill.logits import logit_matching, teacher_logits
+from asr_kd.distill.logits import floored_log, logit_matching, teacher_logits
 from asr_kd.distill.loss import distillation_loss, hard_cross_entropy
 from asr_kd.ensemble.average import average
 from asr_kd.ensemble.soft_targets import SoftTargets
@@ -75,15 +75,18 @@ class Distillation(Objective):
     def __call__(self, output: StudentOutput, batch: Batch) -> tuple[Tensor, Tensor]:
         """See `Objective`."""
         config = self.config
+        logits = counted_logits(output.logits, batch)
+        if not self.is_about_labels:
+            # Data without transcripts have no labels. All parameters keep a gradient, as DDP wants.
+            return 0.0 * logits.sum(), torch.tensor(len(logits), device=logits.device)
         if not config.soft_weight:
             hard, count = HardLabels()(output, batch)
             return config.hard_weight * hard, count
-        logits = counted_logits(output.logits, batch)
         targets = self.targets(batch)
         labels = None
         if config.loss == "logits":
             if isinstance(targets, SoftTargets):
-                targets = targets.dense(logits.shape[1]).log()
+                targets = floored_log(targets.dense(logits.shape[1]))
             total, count = logit_matching(logits, teacher_logits(targets, config.temperature))
             total = config.soft_weight * total
         else:

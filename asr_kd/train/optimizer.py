@@ -43,6 +43,7 @@ def limit_weight_norms(network: nn.Module, largest: float) -> None:
     """Scales down the incoming weights of each unit whose L2 norm exceeds `largest`.
 
     The weight constraint of dropout's authors (Hinton et al. 2012), which the paper's teacher has.
+    It holds for all linear layers, the output layer among them; LSTM layers are left as they are.
     """
     for module in network.modules():
         if isinstance(module, nn.Linear):

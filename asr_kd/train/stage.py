@@ -17,11 +17,10 @@ from asr_kd.io.atomic import write_text
 from asr_kd.labels.priors import log_prior
 from asr_kd.models.trained_on import read_trained_on, write_trained_on
 from asr_kd.shards import rank_and_world
-from asr_kd.train.build import TrainInputs, build, require_alike, require_frames, require_images
+from asr_kd.train.build import TrainInputs, build, read_data
 from asr_kd.train.config import TrainConfig
 from asr_kd.train.dataset import AlignedData
 from asr_kd.train.loop import Trainer
-from asr_kd.train.selection import FrameSelection
 from asr_kd.train.state import has_state, remove_state
 
 _logger = logging.getLogger("asr_kd.train")
@@ -44,14 +43,8 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
     if artefact.is_done():
         return
     fabric = make_fabric(config)
-    ali = inputs.ali or inputs.dev_ali
-    data = AlignedData(inputs.data, ali, config.cmvn, labelled=inputs.ali is not None)
-    dev = AlignedData(inputs.dev, inputs.dev_ali, config.cmvn)
-    require_alike(data, dev)
-    require_images(config, data)
-    selection = FrameSelection.by_label(config.frames, data.label_set)
-    require_frames(selection, data)
-    student, objective, start, specialty = build(inputs, config, data, dev)
+    data, dev = read_data(inputs, config)
+    student, objective, selection, start, specialty = build(inputs, config, data, dev)
     network = student.network
     work = artefact.begin()
     if not (start and start.has_frontend) and not has_state(work):
@@ -62,7 +55,7 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
             table = start.table(str(inputs.init))
             _logger.info("starts from %s:\n%s", inputs.init, table)
             write_text(work / "init.md", table)
-    prior = log_prior(ali)
+    prior = log_prior(data.ali_dir)
     if specialty is not None:
         data, dev = specialty.relabelled(data), specialty.relabelled(dev)
         selection, prior = specialty.selection, specialty.log_prior(prior)
@@ -73,7 +66,7 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
     fabric.barrier()
     if fabric.is_global_zero:
         done = trainer.progress
-        _record_utterances(work, data, inputs.init)
+        _record_utterances(work, data, inputs)
         artefact.publish(
             {
                 "dev_frame_accuracy": done.best_accuracy,
@@ -118,12 +111,19 @@ def make_fabric(config: TrainConfig) -> Fabric:
     return fabric
 
 
-def _record_utterances(work: Path, data: AlignedData, init: Path | None) -> None:
-    """Says what the model has seen; nothing, where that of its first weights is not known."""
-    before = frozenset[str]() if init is None else read_trained_on(init)
-    if before is not None:
-        for folder in (work, work / "last"):
-            write_trained_on(folder, before.union(data.utt_ids))
+def _record_utterances(work: Path, data: AlignedData, inputs: TrainInputs) -> None:
+    """Says what the model has seen, by itself or by the models that it starts or learns from.
+
+    Nothing, where that of one of them is not known. A store of soft targets does not tell.
+    """
+    seen = set(data.utt_ids)
+    for model in (*inputs.teachers, *([inputs.init] if inputs.init else [])):
+        before = read_trained_on(model)
+        if before is None:
+            return
+        seen |= before
+    for folder in (work, work / "last"):
+        write_trained_on(folder, seen)
 
 
 def _all_feats(data: AlignedData) -> Iterator[Tensor]:

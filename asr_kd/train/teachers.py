@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+from weakref import ref
 
 import torch
 from torch import Tensor
@@ -58,7 +59,7 @@ class Teachers:
         self.names = [str(path) for path in paths]
         self.taps: list[set[str]] = [set() for _ in paths]
         self._halved = config.teacher_precision == "bf16-mixed"
-        self._batch: Batch | None = None
+        self._batch: ref[Batch] | None = None
         self._outputs: dict[int, TeacherOutput] = {}
 
     def to(self, device: torch.device) -> None:
@@ -69,8 +70,11 @@ class Teachers:
     @torch.no_grad()
     def __call__(self, member: int, batch: Batch) -> TeacherOutput:
         """One teacher's output; soft targets and hints that ask for the same batch share a pass."""
-        if batch is not self._batch:
-            self._batch, self._outputs = batch, {}
+        if self._batch is None or self._batch() is not batch:
+            outputs: dict[int, TeacherOutput] = {}
+            self._outputs = outputs
+            # Dropped with the batch: the next one's forward pass wants the memory.
+            self._batch = ref(batch, lambda _: outputs.clear())
         if member not in self._outputs:
             # One after the other: on the CPU a batched forward (torch.func.vmap) is a quarter
             # slower, and teachers need not share an architecture.

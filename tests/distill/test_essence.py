@@ -71,8 +71,7 @@ def test_equals_a_slow_reference(
     scaled = essence(targets, mass, floor, "renormalise")
     if mass == 1 and floor == 0:
         assert bucket is targets
-        assert scaled is targets
-        return
+        assert (scaled is targets) == (not targets.left.any())
     assert isinstance(bucket, SoftTargets)
     assert isinstance(scaled, SoftTargets)
     for n, row in enumerate(rows):
@@ -93,6 +92,14 @@ def test_planted() -> None:
     torch.testing.assert_close(kept.left, torch.tensor([0.1, 0.8], dtype=torch.float64))
 
 
+def test_a_truncated_store_can_be_renormalised_without_truncating_further() -> None:
+    targets = targets_of([{4: 0.1, 1: 0.6}, {3: 0.5, 0: 0.5}])
+    found = essence(targets, rest="renormalise")
+    assert rows_of(found) == [pytest.approx({1: 6 / 7, 4: 1 / 7}), {3: 0.5, 0: 0.5}]
+    assert isinstance(found, SoftTargets)
+    assert found.left.tolist() == [0.0, 0.0]
+
+
 def test_dense_targets_are_targets_that_keep_all() -> None:
     dense = (2 * torch.randn(6, 9, dtype=torch.float64)).softmax(1)
     found = essence(dense, 0.9, 0.01)
@@ -102,6 +109,7 @@ def test_dense_targets_are_targets_that_keep_all() -> None:
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one, other)
     assert essence(dense) is dense
+    assert essence(dense, rest="renormalise") is dense
 
 
 def test_batch_is_a_stack_of_singles() -> None:

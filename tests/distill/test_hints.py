@@ -13,6 +13,7 @@ from asr_kd.distill.hints import (
     hint_loss,
     layer_variance,
     needs_projection,
+    untrained_layers,
 )
 from asr_kd.models.base import AcousticModel
 from asr_kd.models.build import build_model
@@ -175,6 +176,16 @@ def test_a_projection_learns_a_planted_map(own: int, other: int) -> None:
     assert float(loss().detach()) > 0.1
     optimizer.step(loss)  # type: ignore[no-untyped-call]
     assert float(loss().detach()) < 1e-6
+
+
+def test_layers_before_the_first_parameter_are_not_trained() -> None:
+    config = DnnConfig(num_layers=1, width=6, frontend=FrontendConfig(left=1), input_dropout=0.2)
+    model = build_model(config, 3, 5).train()
+    layers = find_layers(model)
+    untrained = untrained_layers(model, layers)
+    assert {"frontend", "input_dropout"} <= untrained
+    assert untrained.isdisjoint({"layers.0", "layers.1", "output"})
+    assert model.training
 
 
 def test_strides_that_do_not_divide_meet_at_their_common_divisor() -> None:

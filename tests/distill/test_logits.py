@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from asr_kd.distill.logits import logit_matching, teacher_logits
+from asr_kd.distill.logits import floored_log, logit_matching, teacher_logits
 from asr_kd.distill.loss import distillation_loss, soft_cross_entropy
 from asr_kd.ensemble.average import average
 
@@ -81,10 +81,23 @@ def test_matched_logits_give_the_targets_of_an_arithmetic_mean() -> None:
 
 
 def test_a_probability_of_nothing_has_a_finite_logit() -> None:
-    log_q = torch.tensor([[0.0, -math.inf, -200.0]])
-    v = teacher_logits(log_q, 2.0)
     low = math.log(torch.finfo(torch.float32).tiny)
-    torch.testing.assert_close(v, centred(torch.tensor([[0.0, 2 * low, 2 * low]])))
+    log_q = torch.tensor([[0.0, -math.inf, -3.0], [0.0, -math.inf, -200.0]])
+    v = teacher_logits(log_q, 2.0)
+    expected = torch.tensor([[0.0, 2 * low, -6.0], [0.0, -400.0, -400.0]])
+    torch.testing.assert_close(v, centred(expected))
+
+
+def test_a_small_probability_that_is_known_keeps_its_logit() -> None:
+    v = torch.tensor([[0.0, -5.0, -90.0, -300.0], [3.0, 2.0, 1.0, 0.0]])
+    torch.testing.assert_close(teacher_logits(average([v]), 1.0), centred(v))
+
+
+def test_what_a_store_has_rounded_to_nothing_counts_as_the_smallest_number() -> None:
+    tiny = torch.finfo(torch.float32).tiny
+    found = floored_log(torch.tensor([1.0, 0.25, tiny, tiny / 8, 0.0]))
+    low = math.log(tiny)
+    torch.testing.assert_close(found, torch.tensor([0.0, math.log(0.25), low, low, low]))
 
 
 def test_soft_cross_entropy_goes_to_it_as_the_temperature_grows() -> None:

@@ -157,3 +157,14 @@ def test_images_move_each_by_itself() -> None:
     images[:, 0, 0] = 3  # what leaves at an edge is gone
     moved = shift_images(images.reshape(300, 20), config, np.random.default_rng(0))
     assert set(np.unique(moved.sum(1))) == {7.0, 10.0}
+
+
+def test_perturbed_images_move() -> None:
+    images = np.zeros((100, 20), np.float32)
+    images[:, 11] = 7  # row 2, column 1 of 4 × 5
+    config = AugmentConfig(shift=ShiftConfig(prob=1, pixels=1, height=4, width=5))
+    augmented = Augment(config, np.zeros(20, np.float32), np.ones(20, np.float32))
+    moved, source = augmented.perturb(images, np.random.default_rng(0))
+    dots = {int(frame.argmax()) for frame in moved}
+    assert dots == {5 * y + x for y in (1, 2, 3) for x in (0, 1, 2)}
+    assert source.tolist() == list(range(100))

@@ -15,9 +15,18 @@ from asr_kd.io.table import read_table, write_table
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.priors import write_priors
 from asr_kd.models.checkpoint import Checkpoint
-from asr_kd.models.config import TdnnConfig
+from asr_kd.models.config import BlstmConfig, TdnnConfig
 from asr_kd.train import loop
-from asr_kd.train.config import TrainConfig
+from asr_kd.train.config import (
+    AugmentConfig,
+    DistillConfig,
+    EssenceConfig,
+    FramesConfig,
+    HintConfig,
+    MixConfig,
+    ShiftConfig,
+    TrainConfig,
+)
 from asr_kd.train.stage import make_fabric, train
 from asr_kd.train.state import load_state
 
@@ -173,3 +182,59 @@ def test_srun_without_tasks_per_machine_says_what_to_give(monkeypatch: pytest.Mo
     monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
     with pytest.raises(AsrKdError, match="--ntasks-per-node"):
         make_fabric(TrainConfig())
+
+
+def test_faults_of_data_labels_and_teachers_are_named_together(corpus: Any) -> None:
+    relabel(corpus.inputs.dev_ali)
+    config = corpus.config(
+        augment=AugmentConfig(shift=ShiftConfig(prob=1.0)), frames=FramesConfig(only=("z*",))
+    )
+    teacher = corpus.root / "nothing"
+    teacher.mkdir()
+    faults = refused(corpus, config, teachers=(teacher,), targets=teacher)
+    for said in (
+        "not from both", "label sets differ", "no images of 28 × 28 pixels", "'z*' matches none",
+        f"{teacher}: not a model directory", f"{teacher}: not a soft-target store",
+    ):  # fmt: skip
+        assert sum(said in fault for fault in faults) == 1, said
+
+
+def test_both_alignments_are_looked_at(corpus: Any) -> None:
+    inputs = corpus.inputs
+    names = []
+    for ali in (inputs.ali, inputs.dev_ali):
+        utt = sorted(read_table(ali / "ali.scp"))[1]
+        rewrite(ali / "ali.scp", {utt: np.zeros(1, np.int32)})
+        names.append(f"{ali}: {utt}: 1 labels")
+    assert [name in fault for name, fault in zip(names, refused(corpus), strict=True)] == [True] * 2
+
+
+def test_images_of_another_size(corpus: Any) -> None:
+    shift = ShiftConfig(prob=0.1, height=2, width=3)
+    (fault,) = refused(corpus, corpus.config(augment=AugmentConfig(shift=shift)))
+    assert "no images of 2 × 3 pixels" in fault
+    assert "4 dimensions" in fault
+
+
+def test_options_that_would_do_nothing_or_undo_one_another(corpus: Any) -> None:
+    teacher = corpus.root / "teacher"
+    train(corpus.inputs, corpus.config(epochs=1), teacher)
+    mixed = AugmentConfig(mix=MixConfig(prob=0.5))
+    for values, said in (
+        ({"frames": FramesConfig(exclude=("s0",)), "augment": mixed}, "augment.mix brings back"),
+        ({"model": BlstmConfig(width=4), "max_weight_norm": 1.0}, "max_weight_norm is for linear"),
+        (
+            {"distill": DistillConfig(soft_weight=0.0, loss="logits")},
+            "distill.loss and distill.essence do nothing",
+        ),
+        (
+            {"distill": DistillConfig(soft_weight=0.0, essence=EssenceConfig(mass=0.9))},
+            "distill.loss and distill.essence do nothing",
+        ),
+        (
+            {"distill": DistillConfig(hints=(HintConfig(student="frontend", teacher="layers.0"),))},
+            "nothing is trained in 'frontend' or before it",
+        ),
+    ):
+        (fault,) = refused(corpus, corpus.config(**values), teachers=(teacher,))
+        assert said in fault

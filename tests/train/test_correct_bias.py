@@ -116,3 +116,12 @@ def test_a_label_without_a_dev_frame(corpus: Any) -> None:
     with pytest.raises(InputError, match=r"of the labels never$"):
         correct_bias(corpus.root / "exp", Correction(("s0", "never"), each=True), *args)
     correct_bias(corpus.root / "exp", Correction(("s0", "never")), *args)
+
+
+def test_of_many_processes_one_works(corpus: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(corpus.inputs, corpus.config(epochs=1), corpus.root / "exp")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    args = (corpus.inputs.dev, corpus.inputs.dev_ali, corpus.root / "corrected")
+    correct_bias(corpus.root / "exp", Correction(("s0",)), *args)
+    assert not list(corpus.root.glob("*corrected*"))

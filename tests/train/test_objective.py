@@ -391,3 +391,32 @@ def test_without_a_soft_part_only_the_labels_count(corpus: Any) -> None:
     objective = online(corpus, config.distill)
     hard, count = HardLabels()(output, batch)
     torch.testing.assert_close(objective(output, batch), (0.25 * hard, count))
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_no_weight_is_no_loss_and_no_gradient_but_a_count(corpus: Any, labelled: bool) -> None:
+    data = read(corpus)
+    if not labelled:
+        data = AlignedData(corpus.inputs.data, corpus.inputs.dev_ali, "global", labelled=False)
+    objective = online(corpus, DistillConfig(soft_weight=0.0, hard_weight=0.0))
+    batch = plain_batch(data, [3, 0])
+    leaf = torch.randn(*batch.counted.shape, 6).requires_grad_()
+    total, count = objective(StudentOutput(leaf, []), batch)
+    total.backward()  # type: ignore[no-untyped-call]
+    assert float(total.detach()) == 0.0
+    assert int(count) == int(batch.lengths.sum())
+    assert leaf.grad is not None
+    assert not leaf.grad.any()
+
+
+def test_what_the_teachers_put_out_goes_with_the_batch(corpus: Any) -> None:
+    data = read(corpus)
+    teachers = Teachers([save_teacher(corpus, "t", 1)], DistillConfig(), data)
+    batch = plain_batch(data, [0, 1])
+    assert teachers(0, batch) is teachers(0, batch)
+    other = plain_batch(data, [2])
+    logits = teachers(0, other).logits
+    del batch  # the former batch takes nothing of the present one's along
+    assert teachers(0, other).logits is logits
+    del other
+    assert not teachers._outputs

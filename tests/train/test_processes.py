@@ -44,7 +44,7 @@ def test_the_loss_curve_of_two_processes_is_that_of_one(corpus: Any) -> None:
 
 
 def test_hints_of_two_processes_are_those_of_one(corpus: Any) -> None:
-    """Hints alone: the output layer stands still, the projection is trained by both processes."""
+    """Hints alone: the output layer only decays, the projection is trained by both processes."""
     teacher = corpus.root / "teacher"
     run(corpus, teacher, 1, "model={kind: blstm, width: 6}", "epochs=1")
     overrides = (

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from asr_kd.artefact import read_manifest
 from asr_kd.io.table import read_table
@@ -66,6 +67,22 @@ def test_a_model_says_what_it_has_seen(corpus: Any) -> None:
     turned = replace(dev, data=dev.dev, ali=dev.dev_ali, init=first)
     train(turned, corpus.config(epochs=1), second)
     assert read_trained_on(second) == seen | set(read_table(dev.dev_ali / "ali.scp"))
+    student = replace(dev, data=dev.dev, ali=dev.dev_ali, teachers=(first, second))
+    train(student, corpus.config(epochs=1), corpus.root / "student")
+    assert read_trained_on(corpus.root / "student") == read_trained_on(second)
     (first / "trained_on.txt").unlink()
     train(turned, corpus.config(epochs=1), third)
     assert read_trained_on(third) is None
+    train(student, corpus.config(epochs=1, seed=1), corpus.root / "student")
+    assert read_trained_on(corpus.root / "student") is None
+
+
+def test_a_training_keeps_to_the_largest_weight_norm(corpus: Any) -> None:
+    norms = {}
+    for largest in (0.0, 0.5):
+        out = corpus.root / f"norm{largest}"
+        train(corpus.inputs, corpus.config(epochs=1, max_weight_norm=largest), out)
+        linear = [m for m in Checkpoint.load(out).model.modules() if isinstance(m, nn.Linear)]
+        norms[largest] = torch.cat([m.weight.detach().norm(dim=1) for m in linear])
+    assert norms[0.0].max() > 0.6
+    assert norms[0.5].max() <= 0.5 + 1e-5

@@ -18,6 +18,7 @@ from asr_kd.train.config import (
     AugmentConfig,
     DistillConfig,
     FramesConfig,
+    HintConfig,
     MixConfig,
     NoiseConfig,
     SpeedConfig,
@@ -91,6 +92,16 @@ def test_what_needs_labels_is_refused_without(corpus: Any, teacher: Path) -> Non
     first, second = refused(corpus, config, ali=None, teachers=(teacher,))
     assert "distill.hard_weight is 0.5" in first
     assert "frames.only and frames.exclude choose by label" in second
+
+
+def test_hints_alone_need_no_labels(corpus: Any, teacher: Path) -> None:
+    hints = (HintConfig(student="layers.1", teacher="layers.1"),)
+    distill = DistillConfig(hints=hints, soft_weight=0.0, hard_weight=0.0)
+    config = corpus.config(epochs=1, distill=distill)
+    inputs = replace(corpus.inputs, teachers=(teacher,))
+    train(inputs, config, corpus.root / "labelled")
+    train(replace(inputs, ali=None), config, corpus.root / "unlabelled")
+    assert same_weights(corpus.root / "labelled", corpus.root / "unlabelled")
 
 
 def test_no_frame_is_left(corpus: Any) -> None:
