@@ -32,7 +32,7 @@ from asr_kd.report.table import (
     size,
     terminal,
 )
-from asr_kd.score.bootstrap import RESAMPLES
+from asr_kd.score.bootstrap import METHOD, drawn
 from asr_kd.score.text import NORMALISER
 
 PARTIAL = "partial"
@@ -68,7 +68,7 @@ def compare(systems: Sequence[str], out: Path, title: str, notes: Sequence[str])
     inputs: dict[str, Path | str] = {
         f"{i} {d.role}@{d.seed}": d.path for i, d in enumerate(comparison.decodings)
     }
-    config = {"systems": list(systems), "title": title, "notes": list(notes)}
+    config = {"systems": list(systems), "title": title, "notes": list(notes), "intervals": METHOD}
     artefact = Artefact(out, "compare", config, inputs)
     if artefact.is_done():
         return
@@ -127,12 +127,10 @@ def _facts(statistics: Statistics, rows: Sequence[Row]) -> list[str]:
     """What the reader of the tables has to know."""
     seeds = statistics.comparison.seeds
     frames = f", {statistics.frames:,} aligned frames" if statistics.frames else ""
-    drawn = f"{'seeds and then ' if len(seeds) > 1 else ''}{statistics.blocks}"
     lines = [
         f"Test data: {statistics.utterances:,} utterances, {statistics.words:,} words{frames}, "
         f"{statistics.speakers} speakers.",
-        f"Brackets: 95% percentile intervals of {RESAMPLES:,} bootstrap resamples of {drawn}, the "
-        f"same draws for all systems.",
+        f"Brackets: {drawn(len(seeds) or 1, statistics.blocks)}.",
         f"Seeds of training: {len(seeds) or 1}"
         + ("." if len(seeds) > 1 else "; the intervals do not hold the spread between seeds."),
         f"WER by jiwer {version('jiwer')}; normaliser: {NORMALISER}. RTF: CPU seconds of one core "

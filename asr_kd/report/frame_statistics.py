@@ -1,7 +1,7 @@
 """The figures of frame tables: rates, errors, paired differences, shares of a loss won back.
 
-As in `statistics`, all intervals come from one set of bootstrap resamples a data set: seeds of
-training drawn with replacement, then speakers, the same ones for all systems.
+As in `statistics`, all intervals come from one set of bootstrap resamples a data set, of seeds of
+training and of speakers, the same ones for all systems; `score.bootstrap` says how.
 """
 
 from collections.abc import Sequence
@@ -157,8 +157,8 @@ class FrameStatistics:
         folders = self.comparison.of(role, data_set)
         on_labels = _spread([e.errors_on(self._labels) for e in folders]) if self._labels else None
         return SetFigures(
-            estimate(rates[:, 0]), _spread([e.errors for e in folders]), estimate(rates[:, 1]),
-            on_labels,
+            estimate(rates[:, 0], 0, 1), _spread([e.errors for e in folders]),
+            estimate(rates[:, 1], 0), on_labels,
         )  # fmt: skip
 
     def difference(self, role: str, other: str) -> FrameDifference:

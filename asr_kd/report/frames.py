@@ -35,7 +35,7 @@ from asr_kd.report.table import (
     size,
     terminal,
 )
-from asr_kd.score.bootstrap import RESAMPLES
+from asr_kd.score.bootstrap import METHOD, drawn
 
 _DIGITS = 2  # of differences: frame accuracies are finer than word error rates
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
@@ -103,9 +103,8 @@ def compare_frames(systems: Sequence[str], out: Path, report: FrameReport) -> No
         f"{i} {one.role}@{one.seed}": one.path
         for i, one in enumerate([*comparison.evaluations, *_decodings(comparison)])
     }
-    artefact = Artefact(
-        out, "compare-frames", {"systems": list(systems), "report": asdict(report)}, inputs
-    )
+    config = {"systems": list(systems), "report": asdict(report), "intervals": METHOD}
+    artefact = Artefact(out, "compare-frames", config, inputs)
     if artefact.is_done():
         return
     work = artefact.begin()
@@ -221,11 +220,9 @@ def _facts(statistics: FrameStatistics) -> list[str]:
         f"speaker{'s' if statistics.speakers[s] > 1 else ''}"
         for s in comparison.sets
     )
-    drawn = "seeds and then speakers" if seeds > 1 else "speakers"
     lines = [
         f"Data: {amounts}. CE: cross-entropy with the alignment, nats a frame.",
-        f"Brackets of rates: 95% percentile intervals of {RESAMPLES:,} bootstrap resamples of "
-        f"{drawn}, the same draws for all systems; of counts: median [lowest, highest].",
+        f"Brackets of rates: {drawn(seeds or 1, 'speakers')}. Of counts: median [lowest, highest].",
         f"Seeds of training: {seeds or 1}"
         + ("." if seeds > 1 else "; the intervals do not hold the spread between seeds."),
     ]

@@ -1,7 +1,7 @@
 """The figures of a comparison: rates, paired differences, and the share of the gain that is kept.
 
-All come from one set of bootstrap resamples: seeds of training drawn with replacement, then
-speakers, the same ones for all systems. Frame accuracies of the share are those of the paper's
+All come from one set of bootstrap resamples of seeds of training and of speakers, the same ones for
+all systems; `score.bootstrap` says how. Frame accuracies of the share are those of the paper's
 speech table: (student − single) / (ensemble − single), 86% there.
 """
 
@@ -158,8 +158,8 @@ class Statistics:
         return Row(
             role=role,
             folders=len(folders),
-            frame_accuracy=None if accuracy is None else estimate(accuracy),
-            wer=estimate(self._wer(role)),
+            frame_accuracy=None if accuracy is None else estimate(accuracy, 0, 1),
+            wer=estimate(self._wer(role), 0),
             operations=tuple((operations / len(folders)).tolist()),
             params=(min(params), max(params)),
             rtf=tuple(rtf.tolist()),
@@ -195,6 +195,11 @@ class Statistics:
         return Difference(role, other, estimate(self._wer(role) - self._wer(other)), accuracy)
 
 
-def estimate(samples: Floats) -> Estimate:
-    """The figure of the data as they are, row 0 of (1+R,), with the interval of R resamples."""
-    return Estimate(float(samples[0]), percentile_interval(samples[1:]))
+def estimate(samples: Floats, lowest: float = -np.inf, highest: float = np.inf) -> Estimate:
+    """The figure of the data as they are, row 0 of (1+R,), with the interval of R resamples.
+
+    Args:
+        samples: (1+R,).
+        lowest, highest: what can happen; the interval ends there.
+    """
+    return Estimate(float(samples[0]), percentile_interval(samples[1:], lowest, highest))

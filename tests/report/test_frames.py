@@ -82,6 +82,24 @@ def test_planted_share_is_won_back(planted: Callable[..., list[str]]) -> None:
     assert not pair.inside_noise
 
 
+def test_figures_are_those_of_the_folders_whatever_is_drawn(
+    planted: Callable[..., list[str]],
+) -> None:
+    comparison = read_evaluations(planted(share=0.87, loss=100, noise=40))
+    few, many = (FrameStatistics(comparison, resamples=n, seed=n) for n in (20, 300))
+    for one, other in zip(few.rows(), many.rows(), strict=True):
+        accuracies = [1 - e.errors / (FRAMES * len(SPEAKERS)) for e in comparison.of(one.role)]
+        assert one.sets["test"].accuracy.value == pytest.approx(np.mean(accuracies), rel=1e-12)
+        assert one.sets["test"].accuracy.value == other.sets["test"].accuracy.value
+        assert one.sets["test"].accuracy.interval != other.sets["test"].accuracy.interval
+
+
+def seed_weights(rng: np.random.Generator) -> dict[str, float]:
+    """Of three seeds: normal numbers around their mean, over the root of a mean chi-squared."""
+    z = rng.standard_normal(3)
+    return dict(zip("123", 1 + (z - z.mean()) / np.sqrt(rng.chisquare(2) / 3), strict=True))
+
+
 def test_intervals_are_those_of_a_slow_paired_loop(planted: Callable[..., list[str]]) -> None:
     comparison = read_evaluations(planted(share=0.7, loss=60, noise=25))
     statistics = FrameStatistics(comparison, resamples=20_000)
@@ -91,9 +109,9 @@ def test_intervals_are_those_of_a_slow_paired_loop(planted: Callable[..., list[s
     rng = np.random.default_rng(1)
     shares, gains = [], []
     for _ in range(3_000):
-        seeds, speakers = rng.choice(["1", "2", "3"], 3), rng.choice(SPEAKERS, len(SPEAKERS))
+        weights, speakers = seed_weights(rng), rng.choice(SPEAKERS, len(SPEAKERS))
         full, hard, soft = (
-            sum(table[role, seed, s] for seed in seeds for s in speakers)
+            sum(w * table[role, seed, s] for seed, w in weights.items() for s in speakers)
             for role in ("full", "hard", "soft")
         )
         shares.append((hard - soft) / (hard - full))
@@ -188,7 +206,8 @@ def test_members_are_averaged_and_a_role_without_seeds_serves_all(eval_dir: Eval
     assert member.sets["test"].errors.median == 3600
     pair = statistics.difference("best", "member").accuracy["test"]
     assert pair.value == pytest.approx(0.2)
-    assert pair.interval == pytest.approx((0.15, 0.25))
+    # That of the t test of two seeds with differences of 0.15 and 0.25.
+    assert pair.interval == pytest.approx((0.2 - 0.635, 0.2 + 0.635), abs=0.06)
 
 
 def test_page_is_made_once_and_tells_its_command(
@@ -202,6 +221,10 @@ def test_page_is_made_once_and_tells_its_command(
     for text in ("My title", "a [note]", "12,000 frames of 12 speakers", "Seeds of training: 3"):
         assert text in page
         assert text in shown
+    assert (
+        "of 10,000 bootstrap resamples of speakers, the same draws for all systems; the mean of 3 "
+        "seeds moves by Student's t with 2 degrees of freedom" in page
+    )
     for text in ("--baseline hard", "--won-back full:hard:soft", "--note 'a [note]'"):
         assert text in page
     made = (tmp_path / "out" / "manifest.json").stat().st_mtime_ns
