@@ -34,6 +34,7 @@ from asr_kd.report.table import (
 )
 from asr_kd.score.bootstrap import METHOD, drawn
 from asr_kd.score.text import NORMALISER
+from asr_kd.shards import rank_and_world
 
 PARTIAL = "partial"
 HEADER = ("system", "frame acc%", "WER %", "S/D/I", "params", "RTF", PARTIAL, "kept %")
@@ -54,6 +55,8 @@ def compare(systems: Sequence[str], out: Path, title: str, notes: Sequence[str])
     Raises:
         InputError: if the folders cannot be compared, listing every reason.
     """
+    if rank_and_world()[0] != 0:
+        return
     comparison = read_systems(systems)
     statistics = Statistics(comparison)
     rows, pairs = statistics.rows(), statistics.differences()

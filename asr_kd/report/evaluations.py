@@ -79,16 +79,20 @@ class FrameComparison:
         return [e for e in self.evaluations if e.role == role and data_set in (None, e.set)]
 
 
-def read_evaluations(specs: Sequence[str], labels: Sequence[str] = ()) -> FrameComparison:
+def read_evaluations(
+    specs: Sequence[str], labels: Sequence[str] = (), roles_asked: Sequence[str] = ()
+) -> FrameComparison:
     """Reads `ROLE[@SEED]=DIR` arguments.
 
     Args:
         specs: DIR is the output of `evaluate` or of `decode`, or a folder of such.
         labels: glob patterns on label names, each of which must match a label.
+        roles_asked: roles that must be among the systems.
 
     Raises:
         InputError: all faults together: arguments of another form, other folders, figures over
-            other frames than the first of the same data set, seeds that a role lacks.
+            other frames than the first of the same data set, seeds that a role lacks, roles whose
+            evaluated models are not those decoded.
     """
     faults: list[str] = []
     roles: dict[str, None] = {}
@@ -112,7 +116,13 @@ def read_evaluations(specs: Sequence[str], labels: Sequence[str] = ()) -> FrameC
         except InputError as error:
             faults += error.faults
     comparison = FrameComparison(list(roles), evaluations, decoded)
-    faults += _unlike(evaluations) + _seed_faults(comparison) + _label_faults(evaluations, labels)
+    faults += _unlike(evaluations) + _seed_faults(comparison) + _decoded_faults(comparison)
+    faults += _label_faults(evaluations, labels)
+    faults += [
+        f"no role {role!r}; the roles are {', '.join(roles)}"
+        for role in dict.fromkeys(roles_asked)
+        if role not in roles
+    ]
     if not evaluations:
         faults.append("no output of `asr-kd evaluate` among the systems")
     if faults:
@@ -176,6 +186,37 @@ def _seed_faults(comparison: FrameComparison) -> list[str]:
                     f"the comparison has {comparison.seeds}; give each role all seeds, or none"
                 )
     return faults
+
+
+def _decoded_faults(comparison: FrameComparison) -> list[str]:
+    """Word errors and frame figures of one row must be of the same models."""
+    faults = []
+    for one in comparison.decoded.decodings if comparison.decoded else []:
+        for data_set in comparison.sets:
+            evaluated = comparison.of(one.role, data_set)
+            same = [e for e in evaluated if e.seed == one.seed]
+            if evaluated and not same:
+                seeds = sorted({str(e.seed) for e in evaluated})
+                faults.append(
+                    f"{one.path}: role {one.role} was decoded for the seed {one.seed}, but "
+                    f"evaluated on {data_set} for {', '.join(seeds)}"
+                )
+            elif same and _models(one.path) not in [_models(e.path) for e in same]:
+                counts = [len(_models(path)) for path in (one.path, same[0].path)]
+                faults.append(
+                    f"{one.path}: role {one.role} was decoded by other models ({counts[0]}) than "
+                    f"were evaluated in {same[0].path} ({counts[1]}); give each row the outputs "
+                    f"of one system"
+                )
+    return faults
+
+
+def _models(path: Path) -> list[str]:
+    """What identifies the models behind an output; features of theirs differ from set to set."""
+    inputs = read_manifest(path).inputs
+    return sorted(
+        value.partition("=")[0] for name, value in inputs.items() if name.startswith("model")
+    )
 
 
 def _label_faults(evaluations: Sequence[Evaluation], labels: Sequence[str]) -> list[str]:

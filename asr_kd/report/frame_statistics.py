@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr_kd.errors import InputError
 from asr_kd.report.evaluations import Evaluation, FrameComparison
 from asr_kd.report.statistics import Estimate, Statistics, estimate
 from asr_kd.score.bootstrap import RESAMPLES, Floats, resampled_sums
@@ -162,12 +161,7 @@ class FrameStatistics:
         )  # fmt: skip
 
     def difference(self, role: str, other: str) -> FrameDifference:
-        """The paired difference of two roles.
-
-        Raises:
-            InputError: if there is no such role.
-        """
-        self._require_roles(role, other)
+        """The paired difference of two roles."""
         accuracy = {
             s: estimate(self._accuracy(role, s) - self._accuracy(other, s))
             for s in self.comparison.sets
@@ -179,12 +173,7 @@ class FrameStatistics:
         return FrameDifference(role, other, accuracy, wer)
 
     def won_back(self, full: str, hard: str, soft: str) -> WonBack:
-        """The share of `hard`'s loss of frame accuracy that `soft` wins back.
-
-        Raises:
-            InputError: if there is no such role.
-        """
-        self._require_roles(full, hard, soft)
+        """The share of `hard`'s loss of frame accuracy that `soft` wins back."""
         shares: dict[str, Estimate | None] = {}
         for s in self.comparison.sets:
             if {(full, s), (hard, s), (soft, s)} <= self._rates.keys():
@@ -197,14 +186,6 @@ class FrameStatistics:
 
     def _accuracy(self, role: str, data_set: str) -> Floats:
         return self._rates[role, data_set][:, 0]
-
-    def _require_roles(self, *roles: str) -> None:
-        known = self.comparison.roles
-        faults = [
-            f"no role {r!r}; the roles are {', '.join(known)}" for r in roles if r not in known
-        ]
-        if faults:
-            raise InputError(faults)
 
 
 def _mean_member(members: Sequence[Evaluation], speakers: Sequence[str]) -> Floats:

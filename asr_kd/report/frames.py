@@ -26,6 +26,7 @@ from asr_kd.report.frame_statistics import (
 )
 from asr_kd.report.page import command_text, page
 from asr_kd.report.statistics import Estimate
+from asr_kd.report.systems import Comparison
 from asr_kd.report.table import (
     NONE,
     NOT_DEFINED,
@@ -36,6 +37,7 @@ from asr_kd.report.table import (
     terminal,
 )
 from asr_kd.score.bootstrap import METHOD, drawn
+from asr_kd.shards import rank_and_world
 
 _DIGITS = 2  # of differences: frame accuracies are finer than word error rates
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
@@ -78,8 +80,12 @@ def compare_frames(systems: Sequence[str], out: Path, report: FrameReport) -> No
     Raises:
         InputError: if the folders cannot be compared, listing every reason.
     """
-    pairs, shares = _colons(report.differences, 2), _colons(report.won_back, 3)
-    comparison = read_evaluations(systems, report.labels)
+    if rank_and_world()[0] != 0:
+        return
+    pairs, shares = _colons(report.differences, report.won_back)
+    asked = [report.baseline] if report.baseline is not None else []
+    asked += [role for roles in (*pairs, *shares) for role in roles]
+    comparison = read_evaluations(systems, report.labels, asked)
     statistics = FrameStatistics(comparison, report.labels)
     if report.baseline is not None:
         others = [role for role in comparison.roles if role != report.baseline]
@@ -118,14 +124,18 @@ def compare_frames(systems: Sequence[str], out: Path, report: FrameReport) -> No
     artefact.publish()
 
 
-def _colons(specs: Sequence[str], count: int) -> list[list[str]]:
-    parts = [spec.split(":") for spec in specs]
-    wrong = [spec for spec, part in zip(specs, parts, strict=True) if len(part) != count]
-    if wrong:
-        raise InputError(
-            [f"{spec!r}: expected {count} roles with colons between" for spec in wrong]
-        )
-    return parts
+def _colons(
+    pairs: Sequence[str], triples: Sequence[str]
+) -> tuple[list[list[str]], list[list[str]]]:
+    faults = [
+        f"{spec!r}: expected {count} roles with colons between"
+        for specs, count in ((pairs, 2), (triples, 3))
+        for spec in specs
+        if spec.count(":") != count - 1
+    ]
+    if faults:
+        raise InputError(faults)
+    return [spec.split(":") for spec in pairs], [spec.split(":") for spec in triples]
 
 
 def _rows_table(
@@ -226,11 +236,26 @@ def _facts(statistics: FrameStatistics) -> list[str]:
         f"Seeds of training: {seeds or 1}"
         + ("." if seeds > 1 else "; the intervals do not hold the spread between seeds."),
     ]
+    if comparison.decoded is not None:
+        lines += _decoded_part(comparison, comparison.decoded)
     alone = [s for s in comparison.sets if statistics.speakers[s] == 1]
     if alone and seeds > 1:
         lines.append(f"One speaker in {', '.join(alone)}: its intervals hold the seeds alone.")
     elif alone:
         lines.append(f"One speaker in {', '.join(alone)} and one seed: no intervals.")
+    return lines
+
+
+def _decoded_part(comparison: FrameComparison, decoded: Comparison) -> list[str]:
+    """What the reader must know where not all that was evaluated was decoded."""
+    lines = []
+    if decoded.seeds and len(decoded.seeds) < len(comparison.seeds):
+        lines.append(f"WER of {len(decoded.seeds)} of {len(comparison.seeds)} seeds.")
+    for role in decoded.roles:
+        own = [e for e in comparison.of(role) if e.seed in (None, *decoded.seeds)]
+        evaluated = max(sum(e.set == s for e in own) for s in comparison.sets)
+        if len(decoded.of(role)) < evaluated:
+            lines.append(f"WER of {role}: {len(decoded.of(role))} of {evaluated} folders.")
     return lines
 
 

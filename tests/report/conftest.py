@@ -1,7 +1,7 @@
 """Decode directories with planted contents."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,11 @@ def decode_dir(tmp_path: Path) -> DecodeDir:
         frames: Mapping[str, tuple[int, int]] | None = None,
         partial: int = 0,
         ali: str = "fixed",
+        models: Sequence[str] | None = None,
         **info: Any,
     ) -> Path:
-        artefact = Artefact(tmp_path / name, "decode", {"name": name}, {"model0": name})
+        inputs = {f"model{k}": model for k, model in enumerate(models or [name])}
+        artefact = Artefact(tmp_path / name, "decode", {"name": name}, inputs)
         work = artefact.begin()
         write_table(work / "ref", ref)
         write_table(work / "hyp", hyp)

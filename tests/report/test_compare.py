@@ -200,6 +200,17 @@ def test_page_and_json(
     assert (tmp_path / "out" / "manifest.json").stat().st_mtime_ns == made
 
 
+def test_other_processes_leave_the_table_to_the_first(
+    decode_dir: DecodeDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = decode_dir("p", REF, _hyp([0] * len(REF)), UTT2SPK)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        compare([f"baseline={path}"], tmp_path / "out", "T", [])
+        assert (tmp_path / "out").exists() == (rank == "0")
+
+
 def test_partial_paths_stand_in_the_table(
     decode_dir: DecodeDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

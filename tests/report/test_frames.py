@@ -29,8 +29,10 @@ def eval_dir(tmp_path: Path) -> EvalDir:
         by_label: dict[str, tuple[int, int]] | None = None,
         cross_entropy: float = 1.5,
         params: int = 1000,
+        models: Sequence[str] | None = None,
     ) -> Path:
-        artefact = Artefact(tmp_path / name, "evaluate", {"name": name}, {"model0": name})
+        inputs = {f"model{k}": model for k, model in enumerate(models or [name])}
+        artefact = Artefact(tmp_path / name, "evaluate", {"name": name}, inputs)
         figures = {
             speaker: [FRAMES, round(n), cross_entropy * FRAMES]
             for speaker, n in zip(speakers, errors, strict=True)
@@ -171,8 +173,11 @@ def test_folders_of_outputs_data_sets_and_words(
     utt2spk = {utt: utt.split("-")[0] for utt in ref}
     for role, kept in (("one", "a b c"), ("two", "a b c d")):
         for data_set, errors in (("dev", 100), ("test", 300), ("train", 10), ("noisy", 500)):
-            eval_dir(f"{role}/{data_set}", [errors] * 12, data_set, params=len(role) * 1000)
-        decode_dir(f"{role}/words", ref, dict.fromkeys(ref, kept), utt2spk)
+            eval_dir(
+                f"{role}/{data_set}", [errors] * 12, data_set, params=len(role) * 1000,
+                models=[role],
+            )  # fmt: skip
+        decode_dir(f"{role}/words", ref, dict.fromkeys(ref, kept), utt2spk, models=[role])
     eval_dir("three/dev", [200] * 12, "dev")
     (tmp_path / "three" / ".test.building").mkdir()
     specs = [f"{role}={tmp_path / role}" for role in ("one", "two", "three")]
@@ -190,6 +195,53 @@ def test_folders_of_outputs_data_sets_and_words(
     assert results["sets"]["dev"] == {"frames": 12 * FRAMES, "speakers": 12}
     accuracies = {f["set"]: f["accuracy"] for f in results["folders"] if f["role"] == "two"}
     assert accuracies == {"dev": 0.9, "test": 0.7, "train": 0.99, "noisy": 0.5}
+
+
+@pytest.fixture
+def words(decode_dir: DecodeDir) -> Callable[..., Path]:
+    """An output of `decode` by models, of two utterances of each speaker."""
+    ref = {f"{speaker}-{k}": "a b c d" for speaker in SPEAKERS for k in range(2)}
+    utt2spk = {utt: utt.split("-")[0] for utt in ref}
+    return lambda name, models: decode_dir(name, ref, ref, utt2spk, models=models)
+
+
+def test_models_decoded_are_those_evaluated(eval_dir: EvalDir, words: Callable[..., Path]) -> None:
+    six = [f"m{k}=feats" for k in range(6)]
+    specs = [f"one@{n}={eval_dir(f'one{n}', [9] * 12, models=[f'o{n}'])}" for n in (1, 2)]
+    specs += [f"all@{n}={eval_dir(f'all{n}', [5] * 12, models=six)}" for n in (1, 2)]
+    other = words("other", six[:5])
+    swapped, right = words("one_1", ["o1"]), words("all_2", [m.replace("ts", "") for m in six])
+    with pytest.raises(InputError) as refused:
+        read_evaluations([
+            *specs, f"one@2={swapped}", f"one@1={words('one_2', ['o2'])}",
+            f"all@1={other}", f"all@2={right}",
+        ])  # fmt: skip
+    text = str(refused.value)
+    assert len(refused.value.faults) == 3
+    assert f"{other}: role all was decoded by other models (5) than were evaluated in" in text
+    assert "all1 (6)" in text
+    assert f"{swapped}: role one was decoded by other models (1)" in text
+    with pytest.raises(InputError, match=r"role one was decoded for the seed 3, but .* for 1, 2"):
+        read_evaluations([*specs, f"one@3={swapped}"])
+    read_evaluations([*specs, f"one@1={swapped}"])
+
+
+def test_word_errors_of_a_part_are_said_to_be(
+    eval_dir: EvalDir, words: Callable[..., Path], tmp_path: Path
+) -> None:
+    specs = [
+        f"member@{n}={eval_dir(f'm{n}{k}', [9] * 12, models=[f'{n}{k}'])}"
+        for n in (1, 2, 3)
+        for k in (1, 2)
+    ]
+    specs += [f"member@{n}={words(f'w{n}', [f'{n}1'])}" for n in (1, 2)]
+    compare_frames(specs, tmp_path / "out", FrameReport())
+    page = (tmp_path / "out" / "RESULTS.md").read_text()
+    assert "- WER of 2 of 3 seeds.\n- WER of member: 2 of 4 folders.\n" in page
+    specs += [f"member@{n}={words(f'v{n}', [f'{n}2'])}" for n in (1, 2)]
+    specs += [f"member@3={words(f'v3{k}', [f'3{k}'])}" for k in (1, 2)]
+    compare_frames(specs, tmp_path / "all", FrameReport())
+    assert "WER of" not in (tmp_path / "all" / "RESULTS.md").read_text()
 
 
 def test_members_are_averaged_and_a_role_without_seeds_serves_all(eval_dir: EvalDir) -> None:
@@ -267,4 +319,26 @@ def test_roles_that_are_not_there(eval_dir: EvalDir, tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=text):
             compare_frames(specs, tmp_path / "out", report)
+    with pytest.raises(InputError) as refused:
+        compare_frames(
+            [*specs, "nothing"], tmp_path / "out",
+            FrameReport(baseline="c", differences=("a:d",), won_back=("a:b:e", "a:b:d")),
+        )  # fmt: skip
+    assert [fault.split(";")[0] for fault in refused.value.faults[1:]] == [
+        "no role 'c'", "no role 'd'", "no role 'e'",
+    ]  # fmt: skip
+    with pytest.raises(InputError) as refused:
+        compare_frames(specs, tmp_path / "out", FrameReport(differences=("a",), won_back=("a:b",)))
+    assert len(refused.value.faults) == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_other_processes_leave_the_table_to_the_first(
+    eval_dir: EvalDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs = [f"a={eval_dir('a', [1] * 12)}"]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        compare_frames(specs, tmp_path / "out", FrameReport())
+        assert (tmp_path / "out").exists() == (rank == "0")
