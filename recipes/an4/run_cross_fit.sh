@@ -52,7 +52,7 @@ student() {  # student seedN/cross-fit/NAME
     plain) options=(--targets "$exp/${1%%/*}/targets_plain") ;;
     cross-fitted) options=(--targets "$exp/${1%%/*}/targets_cross_fit") ;;
   esac
-  train_model "$1" --config "$configs/stored-student.yaml" ${options[@]+"${options[@]}"}
+  train_model "$1" --config "$configs/stored-student.yaml" epochs=15 ${options[@]+"${options[@]}"}
 }
 
 functions+=(take_part train_on_part dump_cross_fitted student)

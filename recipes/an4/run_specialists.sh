@@ -5,8 +5,16 @@
 title=AN4
 num_teachers=1
 clusters=8
-own_options="  --clusters N      clusters of labels, and so specialists [$clusters]"
+own_options="  --clusters N      clusters of labels, and so specialists [$clusters]
+  --soft            also specialists of all labels"
 
+soft=
+own_flag() {
+  case $1 in
+    --soft) soft=yes ;;
+    *) return 1 ;;
+  esac
+}
 own_option() {
   case $1 in
     --clusters) clusters=$2 ;;
@@ -23,12 +31,14 @@ notes=(
   "generalist: teacher 1 of run.sh. with-specialists: with $clusters specialists, each for a cluster \
 of the labels that it confuses, with a dustbin for all others; on a frame that one is heard whose \
 label is the generalist's most probable one. with-specialists-2: those of its two most probable ones."
-  "with-soft-specialists: specialists of all labels, with the generalist's soft targets on frames \
-that are not special."
   "control: the generalist trained on as the specialists are, on all frames alike; \
 generalist-and-control: the mean of both."
 )
 need_teachers
+if [ -n "$soft" ]; then
+  notes+=("with-soft-specialists: specialists of all labels, with the generalist's soft targets on \
+frames that are not special.")
+fi
 
 cluster() {  # cluster seedN/clusters
   asr-kd cluster-labels "$exp/${1%%/*}/teacher1" --data "$feats/train" --ali "$exp/ali_train" \
@@ -70,7 +80,12 @@ models_of() {  # models_of seedN/specialists/NAME
 }
 
 functions+=(cluster specialist combine)
-combined=$(echo specialists/with-{specialists,specialists-2,soft-specialists})
+members=$(seq "$clusters")
+combined="specialists/with-specialists specialists/with-specialists-2"
+if [ -n "$soft" ]; then
+  members+=" $(seq -f 'soft-%g' "$clusters")"
+  combined+=" specialists/with-soft-specialists"
+fi
 rows="specialists/generalist specialists/control specialists/generalist-and-control $combined"
 
 if begin_stage 1 "clusters of labels"; then
@@ -79,7 +94,7 @@ fi
 
 if begin_stage 2 "specialists, and the generalist trained on"; then
   in_parallel specialist $(of_all specialists/control) \
-    $(of_all $(printf 'specialists/%s ' $(seq "$clusters") $(seq -f 'soft-%g' "$clusters")))
+    $(of_all $(printf 'specialists/%s ' $members))
   in_parallel combine $(of_all $combined)
 fi
 
@@ -91,8 +106,9 @@ fi
 if begin_stage 4 "results"; then
   write_frame_results "$title: specialists" $rows -- \
     --difference control:generalist \
-    $(printf -- '--difference with-%s\n' \
-      {specialists,specialists-2,soft-specialists}:{generalist,control,generalist-and-control})
+    $(for role in $combined; do
+      printf -- "--difference ${role#*/}:%s\n" generalist control generalist-and-control
+    done)
   for n in $(seq "$seeds"); do
     printf '\n## Clusters of repetition %d\n' "$n"
     tail -n +2 "$exp/seed$n/clusters/CLUSTERS.md"
