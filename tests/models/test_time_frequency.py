@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -214,3 +216,13 @@ def test_muon_trains_the_convolutions(config: VggConfig | ResnetConfig) -> None:
     muon = make_optimizers(model, settings)[1]
     trained = {id(p) for group in muon.param_groups for p in group["params"]}
     assert {id(layer.affine.weight) for layer in convolutions(model)} <= trained
+
+
+@pytest.mark.parametrize("corpus", ["fsdd", "synth"])
+@pytest.mark.parametrize(("shallow", "deep"), [("vgg11", "vgg19"), ("resnet18", "resnet34")])
+def test_recipes_distil_into_the_shallower_network(corpus: str, shallow: str, deep: str) -> None:
+    folder = Path(__file__).parents[2] / "configs" / corpus / "cnn"
+    student, teacher = (load_config(TrainConfig, folder / f"{n}.yaml") for n in (shallow, deep))
+    sizes = [build_model(config.model, 40, 62).num_params for config in (student, teacher)]
+    assert sizes[0] < sizes[1]
+    assert (student.cmvn, student.epochs) == (teacher.cmvn, teacher.epochs)
