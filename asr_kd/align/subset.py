@@ -19,6 +19,7 @@ from asr_kd.io.ark import Archive
 from asr_kd.io.atomic import write_text
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.priors import read_ali_labels
+from asr_kd.shards import rank_and_world
 
 VERB = "subset"
 DESCRIPTION = "part.txt"
@@ -88,6 +89,8 @@ def make_subset(data_dir: Path, part: Part, out: Path, ali_dir: Path | None = No
             utterances); and for labels that would have no frame, by name, with the share that
             would do.
     """
+    if rank_and_world()[0] != 0:
+        return
     data = DataDir.read(data_dir)
     units = Units.of(data, part.units, part.seed)
     fold = part.in_fold or part.out_of_fold

@@ -18,6 +18,7 @@ from asr_kd.models.checkpoint import Checkpoint
 from asr_kd.models.config import MemberConfig, SpecialistsConfig
 from asr_kd.models.specialists import Specialists
 from asr_kd.models.trained_on import read_trained_on, write_trained_on
+from asr_kd.shards import rank_and_world
 
 _logger = logging.getLogger("asr_kd.distill")
 
@@ -56,6 +57,8 @@ def combine_specialists(
         InputError: all faults together: specialists of another generalist's labels or of other
             features, and one given twice.
     """
+    if rank_and_world()[0] != 0:
+        return
     members = [Specialist.parse(spec) for spec in specialists]
     inputs: dict[str, Path | str] = {"generalist": generalist}
     for k, member in enumerate(members, start=1):

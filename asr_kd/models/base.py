@@ -40,7 +40,7 @@ class AcousticModel(nn.Module, ABC):
         A block of several modules is taken or left as a whole.
         """
         layers = self.get_submodule("layers").named_children()
-        return [(f"layers.{name}",) for name, layer in layers if any(True for _ in layer.parameters())]
+        return [(f"layers.{name}",) for name, layer in layers if list(layer.parameters())]
 
     def in_time_order(self, layer: str, hidden: Tensor, lengths: Tensor) -> Tensor:
         """Output (B,T',D) of the submodule `layer`, its frames in the order of time."""

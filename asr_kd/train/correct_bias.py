@@ -17,6 +17,7 @@ from asr_kd.errors import InputError
 from asr_kd.io.atomic import write_text
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.models.checkpoint import Checkpoint
+from asr_kd.models.specialists import Specialists
 from asr_kd.models.trained_on import read_trained_on, write_trained_on
 from asr_kd.shards import rank_and_world
 from asr_kd.train.dataset import AlignedData, plain_batch
@@ -57,8 +58,9 @@ def correct_bias(
     cross-entropy. Everything else of the model stays, its label prior included.
 
     Raises:
-        InputError: for patterns that match nothing, a choice of all labels, labels without a dev
-            frame to choose by, and a dev set that does not fit the model.
+        InputError: for a generalist with specialists, patterns that match nothing, a choice of all
+            labels, labels without a dev frame to choose by, and a dev set that does not fit the
+            model.
     """
     config = {"labels": list(correction.labels), "each": correction.each}
     inputs: dict[str, Path | str] = {"model": model, "dev": dev, "dev_ali": dev_ali}
@@ -66,6 +68,11 @@ def correct_bias(
     if artefact.is_done() or rank_and_world()[0] != 0:
         return
     checkpoint = Checkpoint.load(model, device)
+    if isinstance(checkpoint.model, Specialists):
+        raise InputError(
+            f"{model}: a generalist with specialists has no biases of its own; correct those of "
+            f"the generalist and combine again"
+        )
     chosen = chosen_labels(correction.labels, checkpoint.label_set)
     data = AlignedData(dev, dev_ali, checkpoint.cmvn)
     data.require_fits(checkpoint, str(model))

@@ -174,6 +174,16 @@ def test_parts_that_are_none(part: dict[str, object]) -> None:
         Part(**part)  # type: ignore[arg-type]
 
 
+def test_other_processes_leave_the_part_to_the_first(
+    feats: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("1", "0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        make_subset(feats, Part(share=0.1), tmp_path / f"part{rank}")
+        assert (tmp_path / f"part{rank}").exists() == (rank == "0")
+
+
 def test_an_alignment_of_other_utterances(feats: Path, ali: Path, tmp_path: Path) -> None:
     write_table(ali / "ali.scp", {"nobody": "nowhere:1"})
     with pytest.raises(InputError, match="aligns none of the 50"):

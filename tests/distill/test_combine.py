@@ -98,6 +98,16 @@ def test_all_unfit_specialists_are_named_together(models: Path) -> None:
     assert not (models / "out").exists()
 
 
+def test_other_processes_leave_the_model_to_the_first(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        combine_specialists(models / "general", [str(models / "one")], models / "out")
+        assert (models / "out").exists() == (rank == "0")
+
+
 def test_clusters_that_do_not_belong(models: Path) -> None:
     for cluster, fault in [
         (f"{models}/clusters:1", "its labels are not those of"),

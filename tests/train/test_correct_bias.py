@@ -1,6 +1,7 @@
 """A label that the training never met is given back by its bias; the report says what came out."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,11 +9,14 @@ import pytest
 from asr_kd.artefact import read_manifest
 from asr_kd.data.directory import DataDir
 from asr_kd.decode.evaluate import evaluate
+from asr_kd.distill.clusters import Clusters
+from asr_kd.distill.combine import combine_specialists
 from asr_kd.errors import InputError
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.priors import write_priors
 from asr_kd.models.checkpoint import Checkpoint
 from asr_kd.models.trained_on import read_trained_on
+from asr_kd.train import correct_bias as room
 from asr_kd.train.config import FramesConfig
 from asr_kd.train.correct_bias import Correction, chosen_labels, correct_bias
 from asr_kd.train.stage import train
@@ -78,6 +82,35 @@ def test_only_biases_change(corpus: Any, model: Any) -> None:
     seen, tuned = read_trained_on(model), read_trained_on(out)
     assert seen is not None
     assert tuned == seen.union(DataDir.read(corpus.inputs.dev).utt_ids)
+
+
+def test_other_processes_leave_the_model_to_the_first(
+    corpus: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(corpus.inputs, corpus.config(epochs=1), corpus.root / "exp")
+    out = corpus.root / "corrected"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        args = (corpus.inputs.dev, corpus.inputs.dev_ali, out)
+        correct_bias(corpus.root / "exp", Correction(("s0",)), *args)
+        assert out.exists() == (rank == "0")
+
+
+def test_a_generalist_with_specialists_is_refused_before_any_work(
+    corpus: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    general, one, whole = (corpus.root / name for name in ("exp", "one", "whole"))
+    train(corpus.inputs, corpus.config(epochs=1), general)
+    checkpoint = Checkpoint.load(general)
+    Clusters(checkpoint.label_set, ((0, 2, 3, 5), (1, 4))).save(corpus.root)
+    special = replace(corpus.inputs, init=general, cluster=f"{corpus.root}:2")
+    train(special, corpus.config(epochs=1), one)
+    combine_specialists(general, [str(one)], whole)
+    monkeypatch.setattr(room, "AlignedData", None)
+    args = (corpus.inputs.dev, corpus.inputs.dev_ali, corpus.root / "corrected")
+    with pytest.raises(InputError, match=r"whole: a generalist with specialists has no biases"):
+        correct_bias(whole, Correction(("s0",)), *args)
 
 
 def test_labels_that_match_nothing_are_named(corpus: Any) -> None:

@@ -217,8 +217,14 @@ def test_a_cluster_without_frames_is_refused_by_name(special: TrainInputs, corpu
 
 
 def test_relabelled_data_leaves_the_original_alone(special: TrainInputs, tmp_path: Path) -> None:
-    _, data, _ = opened(special)
+    specialty, _, _ = opened(special)
     original = AlignedData(special.data, special.ali, "global")
+    before = [original.pdf_ids(k).copy() for k in range(len(original))]
+    label_set = original.label_set
+    data = specialty.relabelled(original)
     table = {0: 2, 1: 0, 2: 2, 3: 2, 4: 1, 5: 2}
-    for k in range(len(original)):
-        assert [table[i] for i in original.pdf_ids(k).tolist()] == data.pdf_ids(k).tolist()
+    for k, pdf_ids in enumerate(before):
+        assert original.pdf_ids(k).tolist() == pdf_ids.tolist()
+        assert data.pdf_ids(k).tolist() == [table[i] for i in pdf_ids.tolist()]
+    assert original.label_set is label_set
+    assert len(data.label_set) == 3
