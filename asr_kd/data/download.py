@@ -162,31 +162,36 @@ def _fetch_from(url: str, file: RemoteFile, part: Path) -> None:
 
 
 def _transfer(url: str, file: RemoteFile, part: Path) -> None:
-    """One connection's worth of the file, appended; from the start where the server must."""
+    """One connection's worth of the file, appended to what has come.
+
+    Of a server that knows no ranges the beginning is passed over: it may be cut again before the
+    end of what stands already.
+    """
     start = _size(part)
     request = urllib.request.Request(url, headers={"User-Agent": f"asr_kd/{__version__}"})
     if start:
         request.add_header("Range", f"bytes={start}-")
     with _network_errors():
         response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
+    passed_over = 0
     with response:
         if response.status != http.HTTPStatus.PARTIAL_CONTENT:
-            start = 0  # the server knows no ranges and sends it all
+            passed_over = start  # the server knows no ranges and sends it all
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             raise _Unusable("answers with another range than was asked for")
         length = response.headers.get("Content-Length", "")
-        if length.isdigit() and start + int(length) != file.size:
-            raise _Unusable(f"has {start + int(length)} bytes, expected {file.size}")
+        if length.isdigit() and (whole := start - passed_over + int(length)) != file.size:
+            raise _Unusable(f"has {whole} bytes, expected {file.size}")
         left = file.size - start
-        with (
-            part.open("ab" if start else "wb") as stream,
-            progress(left, file.name, "B") as advance,
-        ):
+        with part.open("ab") as stream, progress(left, file.name, "B") as advance:
             while left > 0:
                 with _network_errors():
-                    chunk = response.read1(min(_CHUNK, left))
+                    chunk = response.read1(min(_CHUNK, passed_over or left))
                 if not chunk:
                     return
+                if passed_over:
+                    passed_over -= len(chunk)
+                    continue
                 stream.write(chunk)
                 advance(len(chunk))
                 left -= len(chunk)

@@ -126,6 +126,21 @@ def test_without_ranges_from_the_start(server: Server, tmp_path: Path) -> None:
     assert server.requests[1] == ("/one/a.gz", "bytes=1000-")
 
 
+def test_without_ranges_a_cut_connection_costs_nothing_that_had_come(
+    server: Server, tmp_path: Path
+) -> None:
+    out = tmp_path / "corpus"
+    server.ranges = False
+    server.cuts = [4000, 1500]
+    with pytest.raises(AsrKdError, match="the connection ends before the file does"):
+        download("tiny", out)
+    assert part_of(out).read_bytes() == FILES["a.gz"][:4000]
+    server.cuts = [6000]
+    download("tiny", out)
+    assert published(out) == FILES
+    assert [wanted for _, wanted in server.requests[-3:]] == ["bytes=4000-", "bytes=6000-", None]
+
+
 def test_a_wrong_checksum_publishes_nothing(server: Server, tmp_path: Path) -> None:
     out = tmp_path / "corpus"
     server.files["a.gz"] = bytes(len(FILES["a.gz"]))
