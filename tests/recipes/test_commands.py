@@ -22,6 +22,7 @@ RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 CORPORA = sorted(path.parent.name for path in RECIPES.glob("*/run.sh"))
 _STUB = r"""#!/bin/sh
 printf '%s\037' "$@" >> "$COMMANDS"; echo >> "$COMMANDS"
+if [ -n "${FAILS:-}" ]; then case "$*" in $FAILS) echo "no $1 today" >&2; exit 1 ;; esac; fi
 while [ $# -gt 1 ]; do
   if [ "$1" = --out ]; then
     mkdir -p "$2/last"
@@ -34,8 +35,10 @@ done
 """
 
 
-def _run(script: Path, tmp_path: Path, *options: str) -> None:
-    """Runs a recipe in the folders of tmp_path."""
+def _run(
+    script: Path, tmp_path: Path, *options: str, fails: str = ""
+) -> "subprocess.CompletedProcess[str]":
+    """Runs a recipe in the folders of tmp_path; commands like `fails`, a glob, fail."""
     programs = tmp_path / "bin"
     if not programs.is_dir():
         programs.mkdir()
@@ -44,14 +47,13 @@ def _run(script: Path, tmp_path: Path, *options: str) -> None:
             (programs / name).chmod(0o755)
         (tmp_path / "corpus").mkdir()
     path = f"{programs}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
+    return subprocess.run(
         [script, "--work", tmp_path / "work", "--nj", "1", "--seeds", "2", *options],
-        env={**os.environ, "PATH": path, "COMMANDS": str(tmp_path / "commands")},
+        env={**os.environ, "PATH": path, "COMMANDS": str(tmp_path / "commands"), "FAILS": fails},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, f"{script}: {done.stdout}{done.stderr}"
 
 
 def _commands(tmp_path: Path) -> list[list[str]]:
@@ -96,7 +98,8 @@ def test_commands_fit_together(corpus: str, verbs: dict[str, Any], tmp_path: Pat
     scripts = [RECIPES / corpus / "run.sh", *sorted((RECIPES / corpus).glob("run_*.sh"))]
     for script in scripts:
         options = ["--corpus", str(tmp_path / "corpus")] if script.name == "run.sh" else []
-        _run(script, tmp_path, *options)
+        done = _run(script, tmp_path, *options)
+        assert done.returncode == 0, f"{script}: {done.stdout}{done.stderr}"
     made: set[Path] = set()
     for verb, *arguments in _commands(tmp_path):
         params = verbs[verb].make_context(verb, list(arguments)).params
@@ -113,3 +116,17 @@ def test_commands_fit_together(corpus: str, verbs: dict[str, Any], tmp_path: Pat
             made.update(_outputs(verb, params))
     for script in scripts:
         assert (tmp_path / "work" / f"RESULTS{script.stem.removeprefix('run')}.md").is_file()
+
+
+def test_a_command_that_fails_in_the_middle_of_a_step_ends_the_recipe(tmp_path: Path) -> None:
+    assert _run(RECIPES / "an4/run.sh", tmp_path, "--corpus", str(tmp_path / "bin")).returncode == 0
+    commands = len(_commands(tmp_path))
+    done = _run(RECIPES / "an4/run_temperature.sh", tmp_path, fails="evaluate *dev*")
+    assert done.returncode != 0, done.stderr
+    assert "no evaluate today" in done.stderr
+    after = _commands(tmp_path)[commands:]
+    failed = [k for k, command in enumerate(after) if command[0] == "evaluate"]
+    assert failed
+    assert not any("/feats/test" in part for k in failed for part in after[k])  # after dev
+    assert all(command[0] != "compare-frames" for command in after)
+    assert not (tmp_path / "work/RESULTS_temperature.md").exists()
