@@ -92,10 +92,10 @@ def cluster_labels(
     sizes = [len(shard) for shard in shards]
     if run_shards(work, partial(_shard, source, work), shards, nj, VERB, sizes) is None:
         return
-    confusion, errors = _merged(work, len(shards), len(teacher.label_set))
+    confusion, expected, errors = _merged(work, len(shards), len(teacher.label_set))
     members = cluster_columns(confusion.covariance, num_clusters, seed)
     clusters = Clusters(teacher.label_set, members)
-    frames = confusion.expected_frames.numpy() if errors is None else errors.sum(1)
+    frames = expected if errors is None else errors.sum(1)
     _require_frames(clusters, frames, source)
     clusters.save(work)
     with replacing(work / "covariance.npy") as file, file.open("wb") as stream:
@@ -134,17 +134,19 @@ def _shard(source: Source, work: Path, number: int, utt_ids: list[str]) -> Mappi
     size = len(teacher.label_set)
     ali = Archive.read(source.ali / "ali.scp") if source.ali is not None else {}
     confusion, errors = Confusion.empty(size), np.zeros((size, size), np.int64)
+    expected = torch.zeros(size, dtype=torch.float64)  # frames of each label: never softened
     for batch in _batches(utt_ids, teacher):
         log_posts = [log_post.cpu() for log_post in teacher.log_posts(batch)]
         for utt, log_post in zip(batch, log_posts, strict=True):
             if utt in ali:
                 _count(errors, log_post, np.asarray(ali[utt], np.int64), f"{source.ali}: {utt}")
-        log_post = torch.cat(log_posts).double() / source.temperature
-        confusion.merge(Confusion.of(log_post.softmax(1)))
+        log_post = torch.cat(log_posts).double()
+        expected += log_post.softmax(1).sum(0)
+        confusion.merge(Confusion.of((log_post / source.temperature).softmax(1)))
     with replacing(_file(work, number)) as file, file.open("wb") as stream:
         np.savez(
             stream, frames=confusion.frames, mean=confusion.mean, scatter=confusion.scatter,
-            errors=errors,
+            expected=expected, errors=errors,
         )  # fmt: skip
     return {"frames": confusion.frames}
 
@@ -160,14 +162,18 @@ def _count(
     np.add.at(errors, (pdf_ids, log_post.argmax(1).numpy()), 1)
 
 
-def _merged(work: Path, num_shards: int, size: int) -> tuple[Confusion, NDArray[np.int64] | None]:
+def _merged(
+    work: Path, num_shards: int, size: int
+) -> tuple[Confusion, NDArray[np.float64], NDArray[np.int64] | None]:
     total, errors = Confusion.empty(size), np.zeros((size, size), np.int64)
+    expected = np.zeros(size)
     for number in range(num_shards):
         with np.load(_file(work, number)) as part:
             mean, scatter = torch.from_numpy(part["mean"]), torch.from_numpy(part["scatter"])
             total.merge(Confusion(int(part["frames"]), mean, scatter))
+            expected += part["expected"]
             errors += part["errors"]
-    return total, errors if errors.any() else None
+    return total, expected, errors if errors.any() else None
 
 
 def _require_frames(clusters: Clusters, frames: NDArray[Any], source: Source) -> None:

@@ -52,8 +52,3 @@ class Confusion:
     def covariance(self) -> Tensor:
         """(V,V), over the number of frames."""
         return self.scatter / max(self.frames, 1)
-
-    @property
-    def expected_frames(self) -> Tensor:
-        """Probability mass of each label (V,), in frames."""
-        return self.frames * self.mean

@@ -115,8 +115,9 @@ def test_posteriors_are_softened_first(planted: Path) -> None:
         cluster_labels(source(planted, temperature=0.0), 3, planted / "out")
 
 
-def test_without_an_alignment_frames_are_those_expected(planted: Path) -> None:
-    cluster_labels(source(planted, ali=None), 3, planted / "out")
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_without_an_alignment_frames_are_those_expected(planted: Path, temperature: float) -> None:
+    cluster_labels(source(planted, ali=None, temperature=temperature), 3, planted / "out")
     assert Clusters.load(planted / "out").members == tuple(map(tuple, [NASAL, E_SET, SILENCE]))
     probs, _ = read(planted)
     text = (planted / "out" / "CLUSTERS.md").read_text()
@@ -134,6 +135,20 @@ def test_a_cluster_without_frames_is_refused_by_name(planted: Path) -> None:
     assert "B_0, P_0, D_0" in text
     assert "cluster 3 has no frame" in text
     assert not (planted / "out").exists()
+
+
+def test_labels_that_are_never_said_are_refused_without_an_alignment_too(planted: Path) -> None:
+    from asr_kd.io.ark import Archive
+
+    posts = Archive.read(planted / "posts.scp")
+    changed = {}
+    for utt in posts:  # silence is probable for nothing, if less improbable here and there
+        log_post = np.array(posts[utt])
+        log_post[:, SILENCE] = -12 + np.arange(len(log_post))[:, None] % 3
+        changed[utt] = log_post - np.log(np.exp(log_post).sum(1, keepdims=True))
+    write_archive(planted / "posts.scp", changed)
+    with pytest.raises(InputError, match=r"cluster 3 has no frame in ark:.*: SIL_0; ask for fewer"):
+        cluster_labels(source(planted, ali=None, temperature=3.0), 3, planted / "out")
 
 
 def read_utts(root: Path) -> list[str]:
