@@ -49,6 +49,6 @@ fi
 if begin_stage 4 "results"; then
   picture=${results%.md}.svg
   notes+=("![frame accuracy against temperature]($(basename "$picture"))")
-  write_frame_results "$title: temperatures" teachers ensemble $(tr ' ' '\n' <<< "$all" | sort -V)
+  write_frame_results "$title: temperatures" teachers ensemble $(tr ' ' '\n' <<< "$all" | LC_ALL=C sort -V)
   python "$root/tools/plot_temperature.py" "$work/compare$part" --set dev --out "$picture"
 fi
