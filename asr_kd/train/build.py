@@ -1,11 +1,13 @@
 """What a training works with, made from its inputs and checked: network and objective."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from asr_kd.artefact import hash_file, hash_input
@@ -24,6 +26,8 @@ from asr_kd.train.selection import FrameSelection
 from asr_kd.train.specialist import Specialty
 from asr_kd.train.student import Student
 from asr_kd.train.teachers import Teachers
+
+_logger = logging.getLogger("asr_kd.train")
 
 
 @dataclass(frozen=True)
@@ -77,15 +81,25 @@ def read_data(inputs: TrainInputs, config: TrainConfig) -> tuple[AlignedData, Al
         dev = AlignedData(inputs.dev, inputs.dev_ali, config.cmvn)
     if faults:
         raise InputError(faults)
+    if labelled and data.label_set.digest == dev.label_set.digest:
+        _warn_of_unseen(data, dev)
     return data, dev
 
 
-def _require_alike(data: AlignedData, dev: AlignedData) -> None:
-    """Refuses a dev set of other labels or features than the training set's.
+def _warn_of_unseen(data: AlignedData, dev: AlignedData) -> None:
+    """Says which labels of the dev set nothing in the training set can teach."""
+    seen, wanted = (
+        {k for i in range(len(x)) for k in np.unique(x.pdf_ids(i))} for x in (data, dev)
+    )
+    if unseen := sorted(wanted - seen):
+        names = ", ".join(data.label_set.names[k] for k in unseen)
+        _logger.warning(
+            "%s: no frame of %d labels that %s has: %s", data.path, len(unseen), dev.path, names
+        )
 
-    Raises:
-        InputError: with both values.
-    """
+
+def _require_alike(data: AlignedData, dev: AlignedData) -> None:
+    """Refuses a dev set of other labels or features than the training set's."""
     data.label_set.require_same(dev.label_set, str(data.ali_dir), str(dev.ali_dir))
     if (data.spec, data.input_dim) != (dev.spec, dev.input_dim):
         raise InputError(f"features differ: {data.describe_input()}; {dev.describe_input()}")

@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from asr_kd.errors import InputError
+from asr_kd.io.ark import Archive, ArkWriter
+from asr_kd.io.table import write_table
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.models.checkpoint import Checkpoint
 from asr_kd.train.augment import Augment
+from asr_kd.train.build import read_data
 from asr_kd.train.config import AugmentConfig, FramesConfig, SpeedConfig
 from asr_kd.train.dataset import AlignedData, augmented_batch
 from asr_kd.train.objective import HardLabels
@@ -105,3 +108,19 @@ def test_a_pattern_is_refused_before_training(corpus: Any) -> None:
     with pytest.raises(InputError, match=r"frames.exclude: 't\*' matches none of the 6 labels"):
         train(replace(corpus.inputs), config, corpus.root / "exp")
     assert not (corpus.root / "exp").exists()
+
+
+def test_labels_that_only_dev_has_are_named(corpus: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING", "asr_kd.train"):
+        read_data(corpus.inputs, corpus.config())
+        assert "no frame of" not in caplog.text
+        ali = Archive.read(corpus.inputs.ali / "ali.scp")
+        kept = {utt: np.asarray(ali[utt]) for utt in ali if not np.isin(ali[utt], [2, 5]).any()}
+        assert kept
+        with ArkWriter(corpus.root / "less.ark") as writer:
+            for utt, pdf_ids in kept.items():
+                writer.write(utt, pdf_ids)
+        write_table(corpus.inputs.ali / "ali.scp", writer.scp)
+        read_data(corpus.inputs, corpus.config())
+    assert "no frame of 2 labels" in caplog.text
+    assert "s2, s5" in caplog.text
