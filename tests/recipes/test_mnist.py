@@ -61,7 +61,8 @@ def errors(work: Path, model: str) -> tuple[int, dict[str, list[int]]]:
 def test_from_images_to_the_tables(corpus: Path, tmp_path: Path) -> None:
     work = tmp_path / "work"
     options = (
-        "--corpus", corpus, "--work", work, "--configs", TINY, "--temperatures", "4", "--seeds", "1",
+        "--corpus", corpus, "--work", work, "--configs", TINY,
+        "--temperatures", "4", "--seeds", "1",
     )  # fmt: skip
     done = run_recipe(*options)
     assert done.returncode == 0, done.stdout + done.stderr
