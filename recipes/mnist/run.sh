@@ -14,7 +14,8 @@ notes=(
   "teacher: 2 x 1200 ReLU, dropout, a limit on the norm of weights, images that move by up to two \
 pixels; one for all seeds, trained in two rounds. All others: 2 x 800 ReLU, without any of that."
   "Of each training it is the last model that counts; dev chose the corrections below."
-  "hard-student: hard labels. student: the teacher's soft targets alone, T = 20."
+  "hard-student: hard labels. student: the teacher's soft targets alone, T = 20, and weight decay, \
+which the paper's had not."
   "no-threes: as student, on the training images but the threes. sevens-and-eights: on those alone."
   "-corrected: the output bias of 3, or the biases of 7 and 8, moved by what gives the fewest \
 errors on dev."
