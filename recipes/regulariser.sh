@@ -66,7 +66,7 @@ soft_targets_as_regularisers() {  # soft_targets_as_regularisers TITLE
   fi
   if begin_stage 4 "results"; then
     notes+=("train-share: $(cat "$train_data/part.txt")")
-    write_frame_results "$1: soft targets as regularisers" teacher1 $small -- \
+    sets="train train-share dev test" write_frame_results "$1: soft targets as regularisers" teacher1 $small -- \
       --won-back teacher1:hard:soft-last --won-back teacher1:hard:online-last \
       --won-back teacher1:hard-last:soft-last --won-back teacher1:hard-last:online-last \
       --difference soft-last:hard --difference online-last:hard

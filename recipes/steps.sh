@@ -45,10 +45,15 @@ USAGE
 # A recipe's own options: it defines these anew.
 own_flag() { return 1; }    # own_flag --NAME: takes it, or fails
 own_option() { return 1; }  # own_option --NAME VALUE
+given=()                    # those that were given, as they were
 
 parse_options() {
   while [ $# -gt 0 ]; do
-    if own_flag "$1"; then shift; continue; fi
+    if own_flag "$1"; then
+      given+=("$1")
+      shift
+      continue
+    fi
     if [[ $1 == --* && $1 != --help && $# -lt 2 ]]; then
       echo "$0: $1 needs a value" >&2
       exit 2
@@ -70,6 +75,7 @@ parse_options() {
           usage >&2
           exit 2
         fi
+        given+=("$1" "$2")
         shift 2 ;;
     esac
   done
@@ -269,6 +275,15 @@ evaluate_model() {  # evaluate_model seedN/NAME [OPTION...]
   done
 }
 
+recipe_note() {  # what to call for the same table
+  local note="Recipe: recipes/$name/$script.sh --seeds $seeds --teachers $num_teachers" word
+  for word in ${given[@]+"${given[@]}"}; do
+    if [[ $word == *[^A-Za-z0-9_.,/=-]* ]]; then word=${word@Q}; fi
+    note+=" $word"
+  done
+  echo "$note"
+}
+
 write_results() {  # write_results TITLE ROLE...: the table of all repetitions
   local title=$1 systems=() options=() n teacher role note
   shift
@@ -278,7 +293,7 @@ write_results() {  # write_results TITLE ROLE...: the table of all repetitions
     done
     for role in "$@"; do systems+=("$role@$n=$exp/decode_test/seed$n/$role"); done
   done
-  for note in "Recipe: recipes/$name/run.sh --seeds $seeds --teachers $num_teachers" "${notes[@]}"; do
+  for note in "$(recipe_note)" "${notes[@]}"; do
     options+=(--note "$note")
   done
   asr-kd compare "gmm=$exp/decode_test/mono" "${systems[@]}" --title "$title" --out "$work/compare" \
@@ -287,11 +302,11 @@ write_results() {  # write_results TITLE ROLE...: the table of all repetitions
   echo "table written to $results" >&2
 }
 
-# The table of what was evaluated, and decoded, in all repetitions. The role of narrow/T2 is
+# The table of what was evaluated on $sets, and decoded, in all repetitions. The role of narrow/T2 is
 # narrow-T2; what is in the folder of the script, such as kinds of run_kinds.sh, goes without it.
 # `teachers` are all of them, as are `FOLDER/teachers`. Word errors stand where all were decoded.
 write_frame_results() {  # write_frame_results TITLE NAME... [-- OPTION...]
-  local title=$1 systems=() options=() n role model models decoded note folder=${part#_}
+  local title=$1 systems=() options=() n role model models set decoded note folder=${part#_}
   shift
   while [ $# -gt 0 ] && [ "$1" != -- ]; do
     for n in $(seq "$seeds"); do
@@ -299,7 +314,11 @@ write_frame_results() {  # write_frame_results TITLE NAME... [-- OPTION...]
       if [[ $1 == *teachers ]]; then role=${1%s} models=$(teachers_of "$n" "${1%teachers}"); fi
       role=${role//\//-} decoded=()
       for model in $models; do
-        systems+=("$role@$n=$exp/evaluate/$model")
+        for set in $sets; do
+          if [ -e "$exp/evaluate/$model/$set/manifest.json" ]; then
+            systems+=("$role@$n=$exp/evaluate/$model/$set")
+          fi
+        done
         if [ -e "$exp/decode_test/$model/manifest.json" ]; then
           decoded+=("$role@$n=$exp/decode_test/$model")
         fi
@@ -308,7 +327,7 @@ write_frame_results() {  # write_frame_results TITLE NAME... [-- OPTION...]
     done
     shift
   done
-  for note in "Recipe: recipes/$name/$script.sh --seeds $seeds --teachers $num_teachers" "${notes[@]}"; do
+  for note in "$(recipe_note)" "${notes[@]}"; do
     options+=(--note "$note")
   done
   asr-kd compare-frames "${systems[@]}" --title "$title" --out "$work/compare$part" \

@@ -111,8 +111,7 @@ compare_models() {  # compare_models PART TITLE NAME... [-- OPTION...]: all repe
     done
     shift
   done
-  for note in "Recipe: recipes/$name/run.sh${quick:+ --quick} --seeds $seeds" "${notes[@]}" \
-    "$page_note"; do
+  for note in "$recipe" "${notes[@]}" "$page_note"; do
     options+=(--note "$note")
   done
   asr-kd compare-frames "${systems[@]}" --title "$title" --out "$work/compare$part" --errors \
@@ -172,6 +171,7 @@ if begin_stage 6 "evaluation"; then
 fi
 
 if begin_stage 7 "results"; then
+  recipe=$(recipe_note)
   compare_models "" "MNIST" $students -- --labels 3 \
     --difference student:hard-student
   notes=("${temperature_notes[@]}")
