@@ -51,6 +51,8 @@ evaluate_all() {  # evaluate_all seedN/NAME: on what it was trained on, too
 
 soft_targets_as_regularisers() {  # soft_targets_as_regularisers TITLE
   local small="regulariser/hard regulariser/hard-last regulariser/soft-last regulariser/online-last"
+  train_data=$exp/regulariser/train-share
+  export train_data
   functions+=(dump_share train_on_share evaluate_all)
   if begin_stage 1 "a share of the training data with all labels, soft targets"; then
     asr-kd subset "$feats/train" --share "$share" --seed 1 --ali "$exp/ali_train" --cover \

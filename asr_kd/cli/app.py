@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,6 +20,13 @@ ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="YAML file; states only what differs.")
 ]
 Jobs = Annotated[int, typer.Option("--nj", min=1, help="Local processes.")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where models run.")
+]
+Mean = Annotated[
+    Literal["arithmetic", "geometric"],
+    typer.Option("--mean", help="How several models' (tempered) distributions are averaged."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of the configuration."),
@@ -30,12 +37,3 @@ def is_override(argument: str) -> bool:
     """Whether `a=b` sets a key, and does not name a model with its own features."""
     left, equals, _ = argument.partition("=")
     return bool(equals and re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", left) and not Path(left).exists())
-
-
-def numbers(text: str, option: str) -> tuple[float, ...]:
-    """Reads an option's list of numbers."""
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r}: expected numbers like 1,2,5", param_hint=option) \
-            from None  # fmt: skip

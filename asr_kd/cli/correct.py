@@ -1,11 +1,11 @@
 """`asr-kd correct-bias`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from asr_kd.cli.app import Out, app
+from asr_kd.cli.app import Device, Out, app
 
 
 @app.command("correct-bias")
@@ -21,9 +21,7 @@ def correct_bias_verb(
     each: Annotated[
         bool, typer.Option("--each", help="An offset for each label; default: one for all.")
     ] = False,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where the model runs.")
-    ] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Corrects the output biases of labels that the training lacked, or had too much of.
 

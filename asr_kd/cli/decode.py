@@ -1,11 +1,11 @@
 """`asr-kd decode`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from asr_kd.cli.app import ConfigFile, Jobs, Out, app, is_override
+from asr_kd.cli.app import ConfigFile, Device, Jobs, Mean, Out, app, is_override
 
 Weights = Annotated[
     str | None,
@@ -38,9 +38,7 @@ def decode_verb(
     ali: Annotated[
         Path | None, typer.Option("--ali", help="Alignment of the data, for frame accuracy.")
     ] = None,
-    mean: Annotated[
-        Literal["arithmetic", "geometric"], typer.Option("--mean", help="Of several models.")
-    ] = "arithmetic",
+    mean: Mean = "arithmetic",
     weights: Weights = None,
     config: ConfigFile = None,
     nj: Jobs = 1,
@@ -81,13 +79,9 @@ def evaluate_verb(
     data: Annotated[Path, typer.Option("--data", help="Feature directory.")],
     ali: Annotated[Path, typer.Option("--ali", help="Its alignment.")],
     out: Out,
-    mean: Annotated[
-        Literal["arithmetic", "geometric"], typer.Option("--mean", help="Of several models.")
-    ] = "arithmetic",
+    mean: Mean = "arithmetic",
     weights: Weights = None,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where models run.")
-    ] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Counts the frames that models get right, and their cross-entropy, without any search.
 

@@ -1,28 +1,11 @@
 """`asr-kd dump-targets`, `asr-kd inspect-targets` and `asr-kd weigh-teachers`."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from asr_kd.cli.app import Jobs, Out, app, numbers
-
-
-class Mean(StrEnum):
-    """How the teachers' distributions are averaged."""
-
-    arithmetic = "arithmetic"
-    geometric = "geometric"
-
-
-class Device(StrEnum):
-    """Where networks run."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
+from asr_kd.cli.app import Device, Jobs, Mean, Out, app
 
 Teachers = Annotated[
     list[str],
@@ -32,7 +15,6 @@ Teachers = Annotated[
         "log-posteriors.",
     ),
 ]
-RunsOn = Annotated[Device, typer.Option("--device", help="Where models run.")]
 
 
 @app.command("dump-targets")
@@ -44,9 +26,7 @@ def dump_targets_verb(
         str,
         typer.Option("--temperature", help="T, or several: 1,2,5 makes OUT/T1, OUT/T2, OUT/T5."),
     ] = "1",
-    mean: Annotated[Mean, typer.Option("--mean", help="Of the tempered distributions.")] = (
-        Mean.arithmetic
-    ),
+    mean: Mean = "arithmetic",
     weights: Annotated[
         str | None,
         typer.Option(
@@ -69,7 +49,7 @@ def dump_targets_verb(
             "--cross-fit", help="Average each utterance over the teachers not trained on it."
         ),
     ] = False,
-    device: RunsOn = Device.auto,
+    device: Device = "auto",
     nj: Jobs = 1,
 ) -> None:
     """Averages teachers into a store of soft targets, in one pass over the data.
@@ -83,12 +63,10 @@ def dump_targets_verb(
     from asr_kd.ensemble.dump import Dump, dump_targets
     from asr_kd.ensemble.weights import WeightsFrom
 
-    temperatures = numbers(temperature, "--temperature")
+    temperatures = _numbers(temperature, "--temperature")
     shares = None if weights is None else WeightsFrom.parse(weights)
     rule = Keep.parse(keep)
-    dump = Dump(
-        tuple(teachers), data, temperatures, mean.value, shares, rule, device.value, cross_fit
-    )
+    dump = Dump(tuple(teachers), data, temperatures, mean, shares, rule, device, cross_fit)
     dump_targets(dump, out, nj)
 
 
@@ -122,7 +100,7 @@ def weigh_teachers_verb(
             "teachers. For weights by WER.",
         ),
     ] = None,
-    device: RunsOn = Device.auto,
+    device: Device = "auto",
 ) -> None:
     """Finds weights for an average of teachers on dev data, and what each teacher adds to it.
 
@@ -134,4 +112,12 @@ def weigh_teachers_verb(
     from asr_kd.ensemble.devices import torch_device
     from asr_kd.report.weigh import weigh_teachers
 
-    weigh_teachers(teachers, data, ali, out, decoded or (), torch_device(device.value))
+    weigh_teachers(teachers, data, ali, out, decoded or (), torch_device(device))
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}: expected numbers like 1,2,5", param_hint=option) \
+            from None  # fmt: skip

@@ -1,11 +1,11 @@
 """`asr-kd cluster-labels` and `asr-kd combine-specialists`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from asr_kd.cli.app import Jobs, Out, app
+from asr_kd.cli.app import Device, Jobs, Out, app
 
 
 @app.command("cluster-labels")
@@ -27,9 +27,7 @@ def cluster_labels_verb(
         typer.Option("--temperature", help="Softens the posteriors, so that doubts are seen."),
     ] = 3.0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the first centroids.")] = 0,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where a network runs.")
-    ] = "auto",
+    device: Device = "auto",
     nj: Jobs = 1,
 ) -> None:
     """Clusters the labels that a model confuses: on-line K-means on its posteriors' covariance.

@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from asr_kd.data.directory import DataDir
-from asr_kd.ensemble.teachers import Teacher, max_batch_frames, same_num_frames
+from asr_kd.ensemble.teachers import (
+    Teacher,
+    batches_by_length,
+    max_batch_frames,
+    same_num_frames,
+)
 from asr_kd.errors import InputError
 from asr_kd.io.ark import Archive
 from asr_kd.labels.priors import read_ali_labels
@@ -74,22 +79,13 @@ def score_labelled(teachers: Sequence[Teacher], labels: Labels, verb: str) -> It
     """
     with progress(len(labels), verb, "utterance") as advance:
         max_frames = max_batch_frames(len(teachers), len(teachers[0].label_set))
-        for batch in _batches(labels, max_frames):
+        num_frames = {utt: len(pdf_ids) for utt, pdf_ids in labels.items()}
+        for batch in batches_by_length(labels, num_frames, max_frames):
             each = [teacher.log_posts(batch) for teacher in teachers]
             for utt, log_posts in zip(batch, zip(*each, strict=True), strict=True):
-                num_frames = same_num_frames(utt, [t.name for t in teachers], log_posts)
+                found = same_num_frames(utt, [t.name for t in teachers], log_posts)
                 pdf_ids = torch.from_numpy(labels[utt].astype(np.int64))
-                if num_frames != len(pdf_ids):
-                    raise InputError(f"{utt}: {len(pdf_ids)} labels, {num_frames} frames")
+                if found != len(pdf_ids):
+                    raise InputError(f"{utt}: {len(pdf_ids)} labels, {found} frames")
                 yield Scored(utt, log_posts, pdf_ids.to(log_posts[0].device))
             advance(len(batch))
-
-
-def _batches(labels: Labels, max_frames: int) -> list[list[str]]:
-    """Utterances of like length together; each is padded to the longest."""
-    batches: list[list[str]] = []
-    for utt in sorted(labels, key=lambda utt: len(labels[utt])):
-        if not batches or (len(batches[-1]) + 1) * len(labels[utt]) > max_frames:
-            batches.append([])
-        batches[-1].append(utt)
-    return batches

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,7 +19,12 @@ from asr_kd.distill.cluster_report import report
 from asr_kd.distill.clusters import Clusters, cluster_columns
 from asr_kd.distill.confusion import Confusion
 from asr_kd.ensemble.devices import torch_device
-from asr_kd.ensemble.teachers import Teacher, open_teacher
+from asr_kd.ensemble.teachers import (
+    Teacher,
+    batches_by_length,
+    max_batch_frames,
+    open_teacher,
+)
 from asr_kd.errors import InputError
 from asr_kd.io.ark import Archive
 from asr_kd.io.atomic import replacing, write_text
@@ -28,7 +33,6 @@ from asr_kd.shards import run_shards, split
 
 VERB = "cluster-labels"
 _NUM_SHARDS = 16  # each leaves a V × V matrix until all are done
-_BATCH_FRAMES = 10_000
 _logger = logging.getLogger("asr_kd.distill")
 
 
@@ -135,7 +139,7 @@ def _shard(source: Source, work: Path, number: int, utt_ids: list[str]) -> Mappi
     ali = Archive.read(source.ali / "ali.scp") if source.ali is not None else {}
     confusion, errors = Confusion.empty(size), np.zeros((size, size), np.int64)
     expected = torch.zeros(size, dtype=torch.float64)  # frames of each label: never softened
-    for batch in _batches(utt_ids, teacher):
+    for batch in batches_by_length(utt_ids, teacher.num_frames, max_batch_frames(1, size)):
         log_posts = [log_post.cpu() for log_post in teacher.log_posts(batch)]
         for utt, log_post in zip(batch, log_posts, strict=True):
             if utt in ali:
@@ -189,20 +193,6 @@ def _require_frames(clusters: Clusters, frames: NDArray[Any], source: Source) ->
             )
     if faults:
         raise InputError(faults)
-
-
-def _batches(utt_ids: Sequence[str], teacher: Teacher) -> list[list[str]]:
-    """Utterances in order, up to a number of frames a batch."""
-    batches: list[list[str]] = []
-    room = 0
-    for utt in utt_ids:
-        frames = teacher.num_frames.get(utt, _BATCH_FRAMES)
-        if not batches or frames > room:
-            batches.append([])
-            room = _BATCH_FRAMES
-        batches[-1].append(utt)
-        room -= frames
-    return batches
 
 
 def _file(work: Path, number: int) -> Path:

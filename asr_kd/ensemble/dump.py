@@ -22,6 +22,7 @@ from asr_kd.ensemble.statistics import Statistics
 from asr_kd.ensemble.store import Header, ShardWriter, TeacherId, write_header
 from asr_kd.ensemble.teachers import (
     Teacher,
+    batches_by_length,
     max_batch_frames,
     open_teachers,
     own_features,
@@ -208,20 +209,11 @@ def _dump_shard(dump: Dump, work: Path, number: int, utt_ids: list[str]) -> Mapp
 def _batches(
     groups: Mapping[Members, Sequence[str]], teachers: Sequence[Teacher]
 ) -> Iterator[tuple[Members, list[str]]]:
-    """Utterances of the same teachers and of like length, as many as fit into memory.
-
-    Each is padded to the longest.
-    """
+    """Utterances of the same teachers and of like length, as many as fit into memory."""
     num_frames = {utt: n for teacher in teachers for utt, n in teacher.num_frames.items()}
     for members, utt_ids in groups.items():
         max_frames = max_batch_frames(len(members), len(teachers[0].label_set))
-        batch: list[str] = []
-        for utt in sorted(utt_ids, key=lambda utt: num_frames.get(utt, max_frames)):
-            if batch and (len(batch) + 1) * num_frames.get(utt, max_frames) > max_frames:
-                yield members, batch
-                batch = []
-            batch.append(utt)
-        if batch:
+        for batch in batches_by_length(utt_ids, num_frames, max_frames):
             yield members, batch
 
 

@@ -1,7 +1,7 @@
 """Where posteriors come from: a trained network, or an archive that any other tool wrote."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -214,6 +214,26 @@ def max_batch_frames(num_teachers: int, num_labels: int) -> int:
     """How many frames, padding included, may be scored at once for their posteriors to fit."""
     least, most = _BATCH_FRAMES
     return min(max(_BATCH_FLOATS // (num_teachers * num_labels), least), most)
+
+
+def batches_by_length(
+    utt_ids: Iterable[str], num_frames: Mapping[str, int], max_frames: int
+) -> Iterator[list[str]]:
+    """Utterances of like length, as many as `max_frames` allow; each is padded to the longest.
+
+    Args:
+        utt_ids: each is in one batch.
+        num_frames: of each; one that is not known stands alone.
+        max_frames: of a batch, padding included; a longer utterance stands alone.
+    """
+    batch: list[str] = []
+    for utt in sorted(utt_ids, key=lambda utt: num_frames.get(utt, max_frames)):
+        if batch and (len(batch) + 1) * num_frames.get(utt, max_frames) > max_frames:
+            yield batch
+            batch = []
+        batch.append(utt)
+    if batch:
+        yield batch
 
 
 def require_features(model_dir: Path, trained_on: Mapping[str, Any], data_dir: Path) -> None:

@@ -3,9 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from asr_kd.models.base import AcousticModel
 from asr_kd.models.config import ResnetConfig
-from asr_kd.models.time_frequency import ConvLayer, scaled, to_image
+from asr_kd.models.time_frequency import ConvLayer, ImageModel, scaled
 
 _STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 _CHANNELS = (64, 128, 256, 512)
@@ -47,7 +46,7 @@ class BasicBlock(nn.Module):
         return (x + y).relu_()
 
 
-class Resnet(AcousticModel):
+class Resnet(ImageModel):
     """Stem, four stages of basic blocks, the mean over the bands, the output layer.
 
     As published but for two things: strides are over frequency only, so that every frame keeps
@@ -70,12 +69,6 @@ class Resnet(AcousticModel):
                 channels = wider
         self.output = nn.Linear(channels, config.stride * num_labels)
 
-    def encode(self, x: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
-        """See `AcousticModel.encode`."""
-        num_frames = x.shape[1]
-        x = to_image(x * mask, self.input_dim)
-        mask = mask[:, :: self.stride]  # a block of frames is valid where its first one is
-        for layer in self.layers:
-            x = layer(x, mask)
-        logits: Tensor = self.output(x.mean(3).transpose(1, 2))
-        return logits.reshape(len(x), -1, self.num_labels)[:, :num_frames]
+    def pooled(self, x: Tensor) -> Tensor:
+        """The mean over the bands: (B,C,T',F') -> (B,T',C)."""
+        return x.mean(3).transpose(1, 2)

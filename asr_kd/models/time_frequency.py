@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from asr_kd.models.base import AcousticModel
+
 
 class ConvLayer(nn.Module):
     """Convolution over time and frequency, normalisation of each frame, ReLU.
@@ -65,6 +67,27 @@ class ConvLayer(nn.Module):
         if self.relu:
             frames = frames.relu_()
         return frames.permute(0, 3, 1, 2)
+
+
+class ImageModel(AcousticModel):
+    """A stack of `layers` over an image, and the output layer on each of its frames."""
+
+    stride: int
+    layers: nn.ModuleList
+
+    def encode(self, x: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
+        """See `AcousticModel.encode`."""
+        num_frames = x.shape[1]
+        x = to_image(x * mask, self.input_dim)
+        mask = mask[:, :: self.stride]  # a block of frames is valid where its first one is
+        for layer in self.layers:
+            x = layer(x, mask)
+        logits: Tensor = self.output(self.pooled(x))
+        return logits.reshape(len(x), -1, self.num_labels)[:, :num_frames]
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """What the last layer puts out -> frames (B,T',D)."""
+        return x
 
 
 def to_image(x: Tensor, num_bands: int) -> Tensor:

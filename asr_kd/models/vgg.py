@@ -3,9 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from asr_kd.models.base import AcousticModel
 from asr_kd.models.config import VggConfig
-from asr_kd.models.time_frequency import ConvLayer, scaled, to_frames, to_image
+from asr_kd.models.time_frequency import ConvLayer, ImageModel, scaled, to_frames
 
 _STAGES = {
     11: (1, 1, 2, 2, 2),
@@ -53,7 +52,7 @@ class FullyConnected(nn.Module):
         return y
 
 
-class Vgg(AcousticModel):
+class Vgg(ImageModel):
     """Five stages of 3×3 convolutions, two fully connected layers for each frame, the output.
 
     As published but for three things: pooling halves the bands only, so that every frame keeps
@@ -78,13 +77,3 @@ class Vgg(AcousticModel):
         for width in (channels * num_bands, units):
             self.layers.append(FullyConnected(width, units, config.dropout))
         self.output = nn.Linear(units, config.stride * num_labels)
-
-    def encode(self, x: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
-        """See `AcousticModel.encode`."""
-        num_frames = x.shape[1]
-        x = to_image(x * mask, self.input_dim)
-        mask = mask[:, :: self.stride]  # a block of frames is valid where its first one is
-        for layer in self.layers:
-            x = layer(x, mask)
-        logits: Tensor = self.output(x)
-        return logits.reshape(len(x), -1, self.num_labels)[:, :num_frames]

@@ -4,7 +4,5 @@
 . "$(dirname "$0")/../regulariser.sh"
 temperature=2
 parse_options "$@"
-train_data=$exp/regulariser/train-share
-export train_data
 need_teachers
 soft_targets_as_regularisers "AN4"
