@@ -23,6 +23,7 @@ _VERBS = (
     "specialists",
     "decode",
     "score",
+    "compare",
 )
 _INTERRUPTED = 130
 
