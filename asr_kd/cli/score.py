@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from asr_kd.cli.app import Out, app
+from asr_kd.cli.app import app
 
 
 @app.command("score")
