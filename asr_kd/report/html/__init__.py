@@ -1,0 +1,1 @@
+"""The one self-contained HTML report: figures, speakers, confusions, transcripts side by side."""
