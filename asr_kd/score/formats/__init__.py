@@ -1,0 +1,1 @@
+"""Formats of transcripts: one file a format, `read` for all of them."""
