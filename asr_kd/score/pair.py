@@ -1,11 +1,26 @@
 """Two systems on one test set: their difference, its intervals, all tests, what could be shown."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
-from asr_kd.score.alignment import Alignments
-from asr_kd.score.bootstrap import RESAMPLES, Interval
-from asr_kd.score.significance import Test
+import numpy as np
+from numpy.typing import NDArray
+
+from asr_kd.score.alignment import INSERTION, Alignments
+from asr_kd.score.bootstrap import (
+    RESAMPLES,
+    Floats,
+    Interval,
+    bca_interval,
+    block_sums,
+    jackknife_sums,
+    percentile_interval,
+    resampled_sums,
+)
+from asr_kd.score.mapsswe import Cells, cells, mapsswe, mapsswe_error, segment_errors
+from asr_kd.score.power import smallest_difference, standard_error
+from asr_kd.score.significance import Test, mcnemar, sign, wilcoxon
 
 TESTS = ("bootstrap", "mapsswe", "mcnemar", "wilcoxon", "sign")
 
@@ -25,6 +40,52 @@ class PairSide:
     alignments: Sequence[Alignments]
     seeds: Sequence[str | None]
 
+    @property
+    def utt_ids(self) -> tuple[str, ...]:
+        """The utterances."""
+        return self.alignments[0].utt_ids
+
+    @cached_property
+    def words(self) -> NDArray[np.int64]:
+        """(N,) reference words of each utterance."""
+        return self._counts[0][:, :INSERTION].sum(axis=1)
+
+    @cached_property
+    def cells(self) -> list[Cells]:
+        """Where the errors of each decoding are."""
+        return [cells(alignments) for alignments in self.alignments]
+
+    @cached_property
+    def _counts(self) -> list[NDArray[np.int64]]:
+        return [alignments.counts() for alignments in self.alignments]
+
+    def errors(self, seeds: Sequence[str | None]) -> Floats:
+        """(S, N) errors of each utterance, means over the decodings of each seed.
+
+        Raises:
+            ValueError: if there is no decoding of a seed.
+        """
+        each = [np.sum(counts[:, 1:], axis=1) for counts in self._counts]
+        return self._by_seed(seeds, each)
+
+    def wrong(self, seeds: Sequence[str | None]) -> Floats:
+        """(N,) share of the decodings in which an utterance has an error, seeds of one weight."""
+        each = [np.sum(counts[:, 1:], axis=1) > 0 for counts in self._counts]
+        return self._by_seed(seeds, each).mean(axis=0)
+
+    def of_segments(self, seeds: Sequence[str | None], errors: Floats) -> Floats:
+        """(K,) mean errors in segments, seeds of one weight, of (M, K) of each decoding."""
+        return self._by_seed(seeds, list(errors)).mean(axis=0)
+
+    def _by_seed(self, seeds: Sequence[str | None], each: Sequence[NDArray]) -> Floats:
+        rows = []
+        for seed in seeds:
+            own = [one for one, of in zip(each, self.seeds, strict=True) if of in (seed, None)]
+            if not own:
+                raise ValueError(f"{self.name}: nothing of seed {seed}")
+            rows.append(np.mean(own, axis=0))
+        return np.stack(rows)
+
 
 @dataclass(frozen=True)
 class PairResult:
@@ -38,7 +99,8 @@ class PairResult:
         blocks: what the bootstrap drew: "speakers" or "utterances".
         better: share of resamples in which a has the lower rate (equal ones count half): Bisani &
             Ney's probability of improvement.
-        tests: one of each of `TESTS`, in that order; p_value None where one is not defined.
+        tests: one of each of `TESTS`, in that order; p_value None where one is not defined. The
+            bootstrap's statistic is the difference; it alone sees the spread between seeds.
         smallest: smallest difference that the test set can show between systems that differ as
             these do, by the paired bootstrap, at α = .05 and power .8; None where they make the
             same errors.
@@ -80,7 +142,101 @@ def compare_pair(
         seed: of its draws; the same for every pair of a report.
 
     Raises:
-        ValueError: if the alignments are not of one reference, or a side lacks seeds that the
-            other has. Reports check their inputs before.
+        ValueError: if the alignments are not of one reference, if a side lacks seeds that the
+            other has, if an utterance has no speaker, or if there are no words. Reports check
+            their inputs before.
     """
-    raise NotImplementedError
+    utt_ids, words = a.utt_ids, a.words
+    if any(one.utt_ids != utt_ids for side in (a, b) for one in side.alignments):
+        raise ValueError(f"{a.name} and {b.name} are not over the same utterances")
+    if not words.any():
+        raise ValueError("the reference has no words")
+    named = {of for side in (a, b) for of in side.seeds if of is not None}
+    seeds: list[str | None] = [*sorted(named)] or [None]
+    errors_a, errors_b = a.errors(seeds), b.errors(seeds)
+    speaker_of = [speakers[u] for u in utt_ids] if speakers is not None else []
+    blocked = len(set(speaker_of)) > 1
+    sums = block_sums(
+        speaker_of if blocked else utt_ids, np.concatenate([[words], errors_a, errors_b]).T
+    )
+    # (S, G, 3): words, errors of a, errors of b
+    values = np.stack(
+        [
+            np.broadcast_to(sums[:, 0], (len(seeds), len(sums))),
+            sums[:, 1 : 1 + len(seeds)].T,
+            sums[:, 1 + len(seeds) :].T,
+        ],
+        axis=2,
+    )
+    point = values.sum(axis=(0, 1))
+    difference = float(_difference(point))
+    samples = _difference(resampled_sums(values, resamples, seed))
+    percentile = percentile_interval(samples)
+    bca = bca_interval(
+        samples,
+        difference,
+        _difference(jackknife_sums(values)),
+        _difference(values.sum(axis=1)),
+    )
+    segments = segment_errors([*a.cells, *b.cells])
+    segments_a = a.of_segments(seeds, segments[: len(a.cells)])
+    segments_b = b.of_segments(seeds, segments[len(a.cells) :])
+    rates_a, rates_b = _rates(values, blocked)
+    tests = [
+        _bootstrap_test(difference, samples),
+        mapsswe(segments_a, segments_b),
+        mcnemar(a.wrong(seeds), b.wrong(seeds)),
+        wilcoxon(rates_a, rates_b),
+        sign(rates_a, rates_b),
+    ]
+    if len(seeds) > 1:
+        tests[1:] = [_over_seeds(test, len(seeds)) for test in tests[1:]]
+    return PairResult(
+        a=a.name,
+        b=b.name,
+        wer_a=float(point[1] / point[0]),
+        wer_b=float(point[2] / point[0]),
+        difference=difference,
+        percentile=percentile,
+        bca=bca,
+        blocks="speakers" if blocked else "utterances",
+        better=float(np.nanmean((samples < 0) + (samples == 0) / 2)),
+        tests=tuple(tests),
+        smallest=smallest_difference(standard_error(*percentile)),
+        smallest_mapsswe=smallest_difference(
+            mapsswe_error(segments_a, segments_b) / float(words.sum())
+        ),
+    )
+
+
+def _difference(totals: Floats) -> Floats:
+    """(…,) of (…, 3) words, errors of a, errors of b."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rates: Floats = (totals[..., 1] - totals[..., 2]) / totals[..., 0]
+    return rates
+
+
+def _rates(values: Floats, blocked: bool) -> tuple[Floats, Floats]:
+    """(K,) word error rates of K speakers by each side; none where speakers are not known."""
+    words, of_a, of_b = values.sum(axis=0).T if blocked else np.empty((3, 0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # Infinite where a speaker has insertions and no words: not defined either.
+        words = np.where(words > 0, words, np.nan)
+        return of_a / words, of_b / words
+
+
+def _bootstrap_test(difference: float, samples: Floats) -> Test:
+    """Twice the share of resamples on the rarer side of 0 (Efron & Tibshirani 1993, chapter 15).
+
+    One is added to counts, so that no finite number of resamples gives 0 (Davison & Hinkley 1997,
+    section 4.2).
+    """
+    defined = samples[~np.isnan(samples)]
+    rarer = min(np.sum(defined <= 0), np.sum(defined >= 0))
+    p_value = min(1.0, 2 * (float(rarer) + 1) / (len(defined) + 1))
+    return Test("bootstrap", difference, p_value, len(defined), "")
+
+
+def _over_seeds(test: Test, seeds: int) -> Test:
+    said = f"errors are means over {seeds} seeds, whose spread this test does not see"
+    return replace(test, note=f"{test.note}; {said}" if test.note else said)
