@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from asr_kd.errors import InputError
 from asr_kd.score.text import Text
 
 REFERENCE = ""
@@ -28,11 +29,25 @@ class Partial:
 
     def describe(self) -> str:
         """One line for people, beginning with PARTIAL, with all counts."""
-        raise NotImplementedError
+        systems = dict.fromkeys([*self.missing, *self.extra])
+        counts = [
+            f"{system or 'the hypothesis'}: {len(self.missing.get(system, ())):,} missing, "
+            f"{len(self.extra.get(system, ())):,} without a reference"
+            for system in systems
+        ]
+        return (
+            f"PARTIAL: {self.scored:,} of {self.of:,} reference utterances are scored, those that "
+            f"every system has ({'; '.join(counts)})"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able: scored, of, and numbers of missing and extra utterances by system."""
-        raise NotImplementedError
+        return {
+            "scored": self.scored,
+            "of": self.of,
+            "missing": {system: len(ids) for system, ids in self.missing.items()},
+            "extra": {system: len(ids) for system, ids in self.extra.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -72,4 +87,61 @@ def join(
         InputError: a reference without utterances; without `partial` every missing and extra
             utterance of every system; with it, nothing in common.
     """
-    raise NotImplementedError
+    called = {REFERENCE: "the reference", **{name: name for name in hyps}, **(names or {})}
+    if not ref:
+        raise InputError(f"{called[REFERENCE]}: no utterances")
+    if strange := _strangers(ref, hyps, called):
+        raise InputError(strange)
+    missing = {name: sorted(ref.keys() - hyp.keys()) for name, hyp in hyps.items()}
+    extra = {name: sorted(hyp.keys() - ref.keys()) for name, hyp in hyps.items()}
+    kept = [utt_id for utt_id in ref if all(utt_id in hyp for hyp in hyps.values())]
+    if not kept:
+        raise InputError(f"{called[REFERENCE]}: none of its utterances is in every hypothesis file")
+    found = Partial(
+        len(kept),
+        len(ref),
+        {name: ids for name, ids in missing.items() if ids},
+        {name: ids for name, ids in extra.items() if ids},
+    )
+    incomplete = bool(found.missing or found.extra)
+    if incomplete and not partial:
+        raise InputError(_faults(found, called))
+    return Joined(
+        {utt_id: list(ref[utt_id]) for utt_id in kept},
+        {name: {utt_id: list(hyp[utt_id]) for utt_id in kept} for name, hyp in hyps.items()},
+        found if incomplete else None,
+    )
+
+
+def _strangers(ref: Text, hyps: Mapping[str, Text], called: Mapping[str, str]) -> list[str]:
+    """Hypothesis files that share no utterance with the reference: a fault for each, not each id."""
+    faults = []
+    folded = {utt_id.casefold() for utt_id in ref}
+    for name, hyp in hyps.items():
+        if not hyp:
+            faults.append(f"{called[name]}: no utterances")
+        elif ref.keys().isdisjoint(hyp):
+            why = "other ids"
+            if not folded.isdisjoint(utt_id.casefold() for utt_id in hyp):
+                why = "ids differ in capital and small letters"
+            faults.append(
+                f"{called[name]}: no utterance in common with {called[REFERENCE]}, {why}: "
+                f"{min(hyp)!r} here, {min(ref)!r} there"
+            )
+    return faults
+
+
+def _faults(found: Partial, called: Mapping[str, str]) -> list[str]:
+    """Counts first, since long lists are cut; then every utterance."""
+    reference = called[REFERENCE]
+    faults = [
+        f"{called[name]}: {len(found.missing.get(name, ())):,} of the {found.of:,} utterances of "
+        f"{reference} missing, {len(found.extra.get(name, ())):,} without a reference; complete "
+        f"it, or score the {found.scored:,} that all have with --partial"
+        for name in dict.fromkeys([*found.missing, *found.extra])
+    ]
+    for name, ids in found.missing.items():
+        faults += [f"{called[name]}: {u}: no hypothesis (it is in {reference})" for u in ids]
+    for name, ids in found.extra.items():
+        faults += [f"{called[name]}: {u}: no reference (it is not in {reference})" for u in ids]
+    return faults

@@ -1,0 +1,93 @@
+"""Lines of a text file that people made somewhere: encodings, line ends, what is no text."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from asr_kd.errors import InputError
+
+_BOM = b"\xef\xbb\xbf"
+# No transcript holds these; bytes 9 to 13 are white space. Without them `str.split` of an ASCII
+# line cuts where Kaldi and sclite do.
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
+_WORD = re.compile(r"[^ \t\n\v\f\r]+")
+_SHOWN = 40
+
+
+def cut(line: str) -> list[str]:
+    """Words between ASCII white space, as Kaldi and sclite cut them: U+00A0 is part of a word."""
+    return line.split() if line.isascii() else _WORD.findall(line)
+
+
+def numbered(text: str) -> Iterator[tuple[int, str]]:
+    r"""Lines with their numbers from 1; only "\n" ends a line, a "\r" before it goes with it."""
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], start=1):
+        yield number, line.removesuffix("\r")
+
+
+def numbered_nist(text: str) -> Iterator[tuple[int, str]]:
+    """As `numbered`, without blank lines and the comments (`;;`) of NIST's formats."""
+    for number, line in numbered(text):
+        if line and not line.isspace() and not line.startswith(";;"):
+            yield number, line
+
+
+def read_utf8(path: Path) -> str:
+    """The text of a file, without a byte order mark.
+
+    Raises:
+        InputError: no file; binary data; every line that is not UTF-8 or holds control characters.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    if kind := _binary(data):
+        raise InputError(f"{path}: {kind}, not a text file of transcripts")
+    data = data.removeprefix(_BOM)
+    faults = [
+        f"{path}:{number}: control character 0x{found[0][0]:02x} at column {found.start() + 1}"
+        for number, line in (enumerate(data.split(b"\n"), start=1) if _CONTROL.search(data) else ())
+        if (found := _CONTROL.search(line))
+    ]
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        faults += _encoding_faults(path, data)
+    if faults:
+        raise InputError(faults)
+    return text
+
+
+def _binary(data: bytes) -> str | None:
+    """What kind of binary data it is, if it is."""
+    if data.startswith(b"\x1f\x8b"):
+        return "gzip data; unpack it first"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "UTF-16; convert it with `iconv -f UTF-16 -t UTF-8`"
+    position = data.find(b"\0")
+    if position < 0:
+        return None
+    return f"binary data (a zero byte in line {data.count(bytes([10]), 0, position) + 1})"
+
+
+def _encoding_faults(path: Path, data: bytes) -> Iterator[str]:
+    """The lines that are not UTF-8, and those that are, where a file mixes encodings."""
+    proper: list[int] = []
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        try:
+            if not line.decode().isascii():
+                proper.append(number)
+        except UnicodeDecodeError as error:
+            shown = line.decode("latin-1").strip()[:_SHOWN]
+            yield (
+                f"{path}:{number}: not UTF-8 (byte 0x{line[error.start]:02x} at column "
+                f"{error.start + 1}); as Latin-1 it reads {shown!r}"
+            )
+    advice = "if that reads well, convert the file with `iconv -f LATIN1 -t UTF-8`"
+    if proper:
+        listed = ", ".join(map(str, proper[:5])) + (", …" if len(proper) > 5 else "")
+        advice = f"encodings are mixed, lines like {listed} are UTF-8: convert only the others"
+    yield f"{path}: {advice}"
