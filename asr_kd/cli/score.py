@@ -16,7 +16,7 @@ def score_verb(
         Path | None, typer.Option("--utt2spk", help="Speakers: scores each, and draws whole ones.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for wer.json and per_spk.")
+        Path | None, typer.Option("--out", help="Folder for wer.json and Kaldi's files.")
     ] = None,
 ) -> None:
     """Word error rate of one hypothesis file, with a 95% bootstrap interval.
@@ -42,9 +42,11 @@ def score_verb(
     ]
     title = f"{hyp}: word error rate, 95% interval over {result.blocks}"
     Console().print(terminal(title, ("speaker", "words", "WER %", "S / D / I"), rows))
+    for note in result.notes():
+        typer.echo(note)
     if out is not None:
         inputs = {"ref": ref, "hyp": hyp} | ({"utt2spk": utt2spk} if utt2spk else {})
         artefact = Artefact(out, "score", {}, inputs)
         if not artefact.is_done():
-            write_score(result, artefact.begin())
+            write_score(result, artefact.begin(), out)
             artefact.publish()

@@ -106,7 +106,7 @@ def decode(
         return
     scales = {**config_dict(fixed), **report}
     write_text(work / "scales.json", json.dumps(scales, indent=2) + "\n")
-    info = write_results(work, setup, test, ali, facts)
+    info = write_results(work, out, setup, fixed, test, ali, facts)
     for folder in work.glob("tune*"):
         shutil.rmtree(folder)
     artefact.publish({**info, "scales": config_dict(fixed), "models": list(models)})

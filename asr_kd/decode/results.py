@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from asr_kd.artefact import hash_input
 from asr_kd.data.directory import DataDir
+from asr_kd.decode.config import Scales
 from asr_kd.decode.system import FrameScores, Setup, open_system
 from asr_kd.errors import InputError
 from asr_kd.features.spec import read_spec
@@ -46,7 +47,9 @@ def frame_figures(utt_id: str, scores: FrameScores, pdf_ids: NDArray[np.int32]) 
 
 def write_results(
     work: Path,
+    out: Path,
     setup: Setup,
+    scales: Scales,
     test: DataDir,
     ali: Path | None,
     facts: Sequence[Mapping[str, Any]],
@@ -55,7 +58,9 @@ def write_results(
 
     Args:
         work: the artefact's work folder.
+        out: where it will stand.
         setup: what decoded.
+        scales: with which scales.
         test: the data decoded.
         ali: alignment behind the frame figures.
         facts: what `decode_shard` returned for each shard.
@@ -88,7 +93,10 @@ def write_results(
         ref = {utt_id: words.split() for utt_id, words in test.text.items()}
         write_kaldi_text(work / "ref", ref)
         result = score(ref, hyp, test.utt2spk)
-        write_score(result, work, {"partial": len(unfinished)})
+        write_score(
+            result, work, out, {"partial": len(unfinished)},
+            f"{1 / scales.acoustic_scale:.4g}", str(scales.insertion_penalty),
+        )  # fmt: skip
         info["wer"] = result.to_dict()["wer"]
         _logger.info("word error rate %.2f%% [%.2f, %.2f], %d of %d words; %d partial paths",
                      100 * result.corpus.wer, *(100 * end for end in result.interval),

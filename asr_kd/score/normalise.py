@@ -6,10 +6,17 @@ number of words that it changed on each side: two error rates are comparable onl
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from asr_kd.score.alignment import align
+from asr_kd.artefact import hash_json
+from asr_kd.errors import InputError
+from asr_kd.score.alignment import CORRECT, align
+from asr_kd.score.rewrites import KALDI_RULES, PLAIN_RULES, english, kaldi, plain
+from asr_kd.score.rules import Rules, read_rules
 from asr_kd.score.text import Text
+
+NAMES = ("none", "plain", "kaldi", "english")
 
 
 @dataclass(frozen=True)
@@ -44,19 +51,35 @@ class Normaliser:
     rewrite: Callable[[list[str]], list[str]]
 
     def apply(self, text: Text) -> Normalised:
-        """Normalises every utterance."""
-        raise NotImplementedError
+        """Normalises every utterance.
+
+        Raises:
+            InputError: naming every utterance on which the rules fail.
+        """
+        new: dict[str, list[str]] = {}
+        faults: list[str] = []
+        for utt_id, words in text.items():
+            try:
+                new[utt_id] = self.rewrite(list(words))
+            # A package's rules may trip over anything (a number of 5,000 digits, say).
+            except Exception as error:
+                faults.append(
+                    f"{utt_id}: the normaliser {self.name} fails on {_start(words)!r}: "
+                    f"{type(error).__name__} {error}".rstrip()
+                )
+        if faults:
+            raise InputError(faults)
+        differ = [utt_id for utt_id, words in text.items() if new[utt_id] != list(words)]
+        steps = align({u: text[u] for u in differ}, {u: new[u] for u in differ}).steps
+        return Normalised(new, int((steps != CORRECT).sum()), sum(map(len, text.values())))
 
     def describe(self) -> str:
-        """One line for a report: name, version, the beginning of the hash."""
-        raise NotImplementedError
+        """For a report: name, version, and the beginning of the hash."""
+        return f"{self.name} (version {self.version}, sha256 {self.digest[:12]})"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able: `name`, `version`, `sha256`."""
-        raise NotImplementedError
-
-
-NONE = Normaliser("none", "1", "", list)
+        return {"name": self.name, "version": self.version, "sha256": self.digest}
 
 
 def normaliser(spec: str) -> Normaliser:
@@ -65,9 +88,44 @@ def normaliser(spec: str) -> Normaliser:
     Args:
         spec: `none`, `plain` (case and punctuation), `kaldi` (words for noise and the unknown
             word, as Kaldi's scoring filters remove them), `english` (whisper-normalizer's English
-            normaliser), or the path of a YAML file of rules (`normaliser_rules`).
+            normaliser), or the path of a YAML file of rules (`rules.read_rules`).
 
     Raises:
         InputError: for a name that is none, or every fault of a rules file with its line.
     """
-    raise NotImplementedError(align)
+    if spec == "none":
+        return NONE
+    if spec == "plain":
+        return _own("plain", PLAIN_RULES, plain)
+    if spec == "kaldi":
+        return _own("kaldi", KALDI_RULES, kaldi)
+    if spec == "english":
+        return Normaliser("english", *english())
+    if not Path(spec).is_file() and "." not in spec and "/" not in spec:
+        raise InputError(
+            f"{spec}: no such normaliser; expected {', '.join(NAMES)}, or a YAML file of rules"
+        )
+    return _from_rules(read_rules(Path(spec), NAMES))
+
+
+def _own(
+    name: str, rules: tuple[str, ...], rewrite: Callable[[list[str]], list[str]]
+) -> Normaliser:
+    version, *content = rules
+    return Normaliser(name, version, hash_json([name, version, content]), rewrite)
+
+
+def _from_rules(rules: Rules) -> Normaliser:
+    base = normaliser(rules.base)
+    digest = hash_json([rules.name, rules.version, base.to_dict(), rules.content])
+    return Normaliser(
+        rules.name, rules.version, digest, lambda words: rules.rewrite(base.rewrite(words))
+    )
+
+
+def _start(words: object, most: int = 60) -> str:
+    text = " ".join(words) if isinstance(words, list) else str(words)
+    return text if len(text) <= most else text[:most] + "…"
+
+
+NONE = _own("none", ("1",), list)

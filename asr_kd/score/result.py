@@ -1,17 +1,57 @@
-"""The score of one hypothesis file: corpus, interval, speakers; as JSON and as a text table."""
+"""The score of one hypothesis file: corpus, intervals, speakers; as JSON and as Kaldi's files."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from asr_kd import __version__
 from asr_kd.errors import InputError
 from asr_kd.io.atomic import write_text
-from asr_kd.score.bootstrap import LEVEL, RESAMPLES, Interval, ratio_interval
-from asr_kd.score.text import NORMALISER, Text
-from asr_kd.score.wer import WordErrors, by_speaker, count_errors, total
+from asr_kd.score.alignment import Alignments, Method, align
+from asr_kd.score.bootstrap import (
+    LEVEL,
+    RESAMPLES,
+    Interval,
+    block_sums,
+    percentile_interval,
+    resampled_sums,
+)
+from asr_kd.score.join import Partial
+from asr_kd.score.kaldi_files import write_kaldi_files
+from asr_kd.score.normalise import NONE, Normalised, Normaliser
+from asr_kd.score.text import Text
+from asr_kd.score.wer import (
+    WordErrors,
+    by_speaker,
+    character_errors,
+    sentence_errors,
+    total,
+    word_errors,
+)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Errors over what there was to get right: characters, or utterances.
+
+    Attributes:
+        errors: wrong ones.
+        of: all of the reference.
+        interval: of `value`, by bootstrap.
+    """
+
+    errors: int
+    of: int
+    interval: Interval
+
+    @property
+    def value(self) -> float:
+        """Errors over all."""
+        return self.errors / self.of
 
 
 @dataclass(frozen=True)
@@ -24,6 +64,14 @@ class Score:
         speakers: speaker → counts; empty where speakers are not known.
         interval: of the word error rate, by bootstrap.
         blocks: what the bootstrap drew, "speakers" or "utterances".
+        characters: character errors (`wer.character_errors`).
+        sentences: utterances with any word error.
+        ref, hyp: the words that were compared, before and after normalisation.
+        alignments: of those words.
+        method: how they were aligned.
+        normaliser: what was done to the words of both sides.
+        utt2spk: speaker of each utterance, where known.
+        partial: what was left out of the score; None where nothing was.
     """
 
     corpus: WordErrors
@@ -31,6 +79,15 @@ class Score:
     speakers: dict[str, WordErrors]
     interval: Interval
     blocks: str
+    characters: Rate
+    sentences: Rate
+    ref: Normalised = field(repr=False)
+    hyp: Normalised = field(repr=False)
+    alignments: Alignments = field(repr=False)
+    method: Method
+    normaliser: Normaliser
+    utt2spk: Mapping[str, str] | None = field(repr=False)
+    partial: Partial | None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able summary, with all that is needed to compare it with another."""
@@ -41,12 +98,38 @@ class Score:
             "interval": list(self.interval),
             "interval_level": LEVEL,
             "interval_by": f"percentile bootstrap over {self.blocks}, {RESAMPLES} resamples",
-            "scorer": f"jiwer {version('jiwer')}",
-            "normaliser": NORMALISER,
+            **_rate("cer", "characters", self.characters),
+            **_rate("ser", "sentences", self.sentences),
+            "scorer": f"asr-kd {__version__}",
+            "alignment": self.method,
+            "normaliser": {
+                **self.normaliser.to_dict(),
+                "changed": {"ref": self.ref.changed, "hyp": self.hyp.changed},
+                "words": {"ref": self.ref.words, "hyp": self.hyp.words},
+            },
+            "not_scored": None if self.partial is None else self.partial.to_dict(),
         }
 
+    def notes(self) -> list[str]:
+        """What a reader of the word error rate has to know, a line each."""
+        cer, ser = self.characters, self.sentences
+        return [
+            *([] if self.partial is None else [self.partial.describe()]),
+            f"Character errors {_percent(cer)} of {cer.of:,} characters, spaces included; "
+            f"sentence errors {_percent(ser)} of {ser.of:,} utterances.",
+            f"Normaliser {self.normaliser.describe()}: changed {_changed(self.ref)} reference "
+            f"words, {_changed(self.hyp)} hypothesis words. Alignment: {self.method}.",
+        ]
 
-def score(ref: Text, hyp: Text, utt2spk: Mapping[str, str] | None = None) -> Score:
+
+def score(
+    ref: Text,
+    hyp: Text,
+    utt2spk: Mapping[str, str] | None = None,
+    method: Method = "levenshtein",
+    normaliser: Normaliser = NONE,
+    partial: Partial | None = None,
+) -> Score:
     """Scores hypotheses over the same utterances as the reference.
 
     Args:
@@ -54,46 +137,103 @@ def score(ref: Text, hyp: Text, utt2spk: Mapping[str, str] | None = None) -> Sco
         hyp: hypothesis words.
         utt2spk: speaker of each utterance. With two speakers or more the bootstrap draws speakers,
             otherwise utterances.
+        method: of alignment.
+        normaliser: applied to both sides first.
+        partial: what joining them left out, for the reports.
 
     Raises:
-        InputError: if the reference has no words at all.
+        InputError: if the (normalised) reference has no words at all.
     """
-    utterances = count_errors(ref, hyp)
+    sides = normaliser.apply(ref), normaliser.apply(hyp)
+    alignments = align(sides[0].text, sides[1].text, method)
+    utterances = word_errors(alignments)
     corpus = total(utterances.values())
     if not corpus.words:
-        raise InputError("the reference has no words: a word error rate is not defined")
+        why = f" after the normaliser {normaliser.name}" if sides[0].words else ""
+        raise InputError(f"the reference has no words{why}: a word error rate is not defined")
     speakers = by_speaker(utterances, utt2spk) if utt2spk else {}
     over_speakers = utt2spk is not None and len(speakers) > 1
-    interval = ratio_interval(
-        [utt2spk[utt_id] if utt2spk and over_speakers else utt_id for utt_id in utterances],
+    characters = character_errors(sides[0].text, sides[1].text)
+    wrong = sentence_errors(alignments)
+    counts = np.column_stack([
         [count.errors for count in utterances.values()],
         [count.words for count in utterances.values()],
-    )
+        characters,
+        wrong,
+        np.ones_like(wrong),
+    ])  # fmt: skip
+    blocks = [utt2spk[u] if utt2spk and over_speakers else u for u in utterances]
+    wer, cer, ser = _intervals(blocks, counts)
     return Score(
-        corpus, utterances, speakers, interval, "speakers" if over_speakers else "utterances"
+        corpus=corpus,
+        utterances=utterances,
+        speakers=speakers,
+        interval=wer,
+        blocks="speakers" if over_speakers else "utterances",
+        characters=Rate(int(characters[:, 0].sum()), int(characters[:, 1].sum()), cer),
+        sentences=Rate(int(wrong.sum()), len(wrong), ser),
+        ref=sides[0],
+        hyp=sides[1],
+        alignments=alignments,
+        method=method,
+        normaliser=normaliser,
+        utt2spk=utt2spk,
+        partial=partial,
     )
 
 
-def write_score(result: Score, folder: Path, extra: Mapping[str, Any] | None = None) -> None:
-    """Writes `wer.json`, and `per_spk` where speakers are known.
+def _intervals(blocks: Sequence[str], counts: np.ndarray) -> list[Interval]:
+    """Of each pair of columns, errors and what they are of: one draw of blocks for all."""
+    totals = resampled_sums(block_sums(blocks, counts)[None])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return [percentile_interval(totals[:, k] / totals[:, k + 1]) for k in (0, 2, 4)]
+
+
+def _rate(name: str, of: str, rate: Rate) -> dict[str, Any]:
+    return {
+        name: rate.value,
+        f"{name}_interval": list(rate.interval),
+        f"{of.removesuffix('s')}_errors": rate.errors,
+        of: rate.of,
+    }
+
+
+def _percent(rate: Rate) -> str:
+    low, high = (100 * end for end in rate.interval)
+    return f"{100 * rate.value:.2f}% [{low:.2f}, {high:.2f}]"
+
+
+def _changed(side: Normalised) -> str:
+    return f"{side.changed:,} of {side.words:,}"
+
+
+def write_score(
+    result: Score,
+    folder: Path,
+    published: Path,
+    extra: Mapping[str, Any] | None = None,
+    lmwt: str = "1",
+    wip: str = "0.0",
+) -> None:
+    """Writes `wer.json` and the files that Kaldi's scoring writes.
 
     Args:
         result: the score.
         folder: an artefact's work folder.
+        published: where that will stand; Kaldi's `best_wer` says it.
         extra: more facts for `wer.json` (the number of partial paths).
+        lmwt, wip: language model weight and word insertion penalty, for the names of Kaldi's files.
     """
     summary = {**result.to_dict(), **(extra or {})}
     write_text(folder / "wer.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-    if result.speakers:
-        write_text(folder / "per_spk", per_speaker_text(result))
-
-
-def per_speaker_text(result: Score) -> str:
-    """A table in text: speaker, words, errors, S, D, I, word error rate in percent."""
-    rows: list[tuple[str, ...]] = [("speaker", "words", "errors", "sub", "del", "ins", "wer%")]
-    for name, count in [*result.speakers.items(), ("SUM", result.corpus)]:
-        counts = (count.words, count.errors, count.substitutions, count.deletions, count.insertions)
-        rows.append((name, *map(str, counts), f"{100 * count.wer:.2f}" if count.words else "-"))
-    width = max(len(row[0]) for row in rows)
-    lines = [" ".join([row[0].ljust(width), *(cell.rjust(7) for cell in row[1:])]) for row in rows]
-    return "\n".join(lines) + "\n"
+    write_kaldi_files(
+        folder,
+        published,
+        result.ref.text,
+        result.hyp.text,
+        result.alignments,
+        result.utt2spk,
+        result.partial.of - result.partial.scored if result.partial else 0,
+        lmwt,
+        wip,
+    )

@@ -1,7 +1,7 @@
-"""Word errors by jiwer: per utterance, per speaker, and over a corpus.
+"""Word, character and sentence errors: per utterance, per speaker, and over a corpus.
 
-The word error rate of a corpus is its errors over its reference words, never the mean of the
-utterances' rates.
+The error rate of a corpus is its errors over its reference words (characters, utterances), never
+the mean of the utterances' rates.
 """
 
 import math
@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jiwer
+import numpy as np
+from numpy.typing import NDArray
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cpdist
 
+from asr_kd.score.alignment import Alignments, Method, align
 from asr_kd.score.text import Text
-
-# The words are cut already: nothing may be stripped, merged or lower-cased behind our back.
-_AS_THEY_STAND = jiwer.Compose([jiwer.ReduceToListOfListOfWords()])
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,13 @@ class WordErrors:
         }
 
 
-def count_errors(ref: Text, hyp: Text) -> dict[str, WordErrors]:
-    """Counts the word errors of each utterance by a minimal alignment (all errors cost 1).
+def count_errors(ref: Text, hyp: Text, method: Method = "levenshtein") -> dict[str, WordErrors]:
+    """Counts the word errors of each utterance.
 
     Args:
         ref: reference words.
         hyp: hypothesis words, over the same utterances.
+        method: of alignment.
 
     Returns:
         Utterance id → counts, in the order of `ref`.
@@ -77,32 +79,42 @@ def count_errors(ref: Text, hyp: Text) -> dict[str, WordErrors]:
     Raises:
         ValueError: if the utterances differ; `text.mismatches` tells users which.
     """
-    if ref.keys() != hyp.keys():
-        raise ValueError("reference and hypothesis are not over the same utterances")
-    if not ref:
-        return {}
-    aligned = jiwer.process_words(
-        [" ".join(ref[utt_id]) for utt_id in ref],
-        [" ".join(hyp[utt_id]) for utt_id in ref],
-        _AS_THEY_STAND,
-        _AS_THEY_STAND,
-    )
+    return word_errors(align(ref, hyp, method))
+
+
+def word_errors(alignments: Alignments) -> dict[str, WordErrors]:
+    """Utterance id → counts of an alignment."""
     return {
-        utt_id: _count(chunks, len(ref[utt_id]))
-        for utt_id, chunks in zip(ref, aligned.alignments, strict=True)
+        utt_id: WordErrors(s, d, i, c + s + d)
+        for utt_id, (c, s, d, i) in zip(
+            alignments.utt_ids, alignments.counts().tolist(), strict=True
+        )
     }
 
 
-def _count(chunks: Iterable[jiwer.AlignmentChunk], words: int) -> WordErrors:
-    substitutions = deletions = insertions = 0
-    for chunk in chunks:
-        if chunk.type == "substitute":
-            substitutions += chunk.ref_end_idx - chunk.ref_start_idx
-        elif chunk.type == "delete":
-            deletions += chunk.ref_end_idx - chunk.ref_start_idx
-        elif chunk.type == "insert":
-            insertions += chunk.hyp_end_idx - chunk.hyp_start_idx
-    return WordErrors(substitutions, deletions, insertions, words)
+def character_errors(ref: Text, hyp: Text) -> NDArray[np.int64]:
+    """Counts the character errors of each utterance: the Levenshtein distance of its characters.
+
+    Characters are Unicode code points of the words with single spaces between them; a space counts
+    as jiwer's `cer` counts it, so that words run together are an error.
+
+    Args:
+        ref: reference words.
+        hyp: hypothesis words, over the same utterances.
+
+    Returns:
+        (N, 2) errors and reference characters, in the order of `ref`.
+    """
+    refs = [" ".join(words) for words in ref.values()]
+    hyps = [" ".join(hyp[utt_id]) for utt_id in ref]
+    errors = cpdist(refs, hyps, scorer=Levenshtein.distance, dtype=np.int64)
+    return np.stack([errors, np.fromiter(map(len, refs), np.int64, len(refs))], axis=1)
+
+
+def sentence_errors(alignments: Alignments) -> NDArray[np.int64]:
+    """(N,) 1 where an utterance has any word error, else 0."""
+    counts = alignments.counts()
+    return (counts[:, 1:].sum(axis=1) > 0).astype(np.int64)
 
 
 def total(counts: Iterable[WordErrors]) -> WordErrors:

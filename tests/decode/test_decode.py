@@ -66,12 +66,15 @@ def test_planted_words_scores_and_frames(toy: Any, data: Path, tmp_path: Path) -
     assert not (out / "shards").exists()
 
 
+PER_SPK = "scoring_kaldi/wer_details/per_spk"
+
+
 def test_two_processes_give_what_one_gives(toy: Any, data: Path, tmp_path: Path) -> None:
     config = DecodeConfig(scales=Scales(acoustic_scale=1.0), shard_size=2)
     ali = toy.ali("ali", {utt_id: toy.spelled(words) for utt_id, words in TEXT.items()})
     for nj in (1, 2):
         decode([str(toy.model)], data, toy.graph, tmp_path / f"nj{nj}", config, ali=ali, nj=nj)
-    for name in ("hyp", "scales.json", "frames.json", "wer.json", "per_spk", "partial.txt"):
+    for name in ("hyp", "scales.json", "frames.json", "wer.json", "partial.txt", PER_SPK):
         assert (tmp_path / "nj1" / name).read_text() == (tmp_path / "nj2" / name).read_text()
 
 
