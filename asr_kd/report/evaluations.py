@@ -1,6 +1,7 @@
 """`evaluate` and decode directories as the systems of one table, held against one another first."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -8,9 +9,11 @@ from pathlib import Path
 
 from asr_kd.artefact import MANIFEST, read_manifest
 from asr_kd.errors import InputError
-from asr_kd.report.systems import Comparison, parse_system, read_systems
+from asr_kd.report.comparison import Comparison
+from asr_kd.report.systems import read_systems
 
 _ORDER = ("train", "dev", "test")
+_SYSTEM = re.compile(r"(?P<role>[^@=]+)(@(?P<seed>[^@=]+))?=(?P<path>.+)")
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def read_evaluations(
     decodings: list[str] = []
     for spec in specs:
         try:
-            role, seed, folder = parse_system(spec)
+            role, seed, folder = _parse(spec)
             roles[role] = None
             for verb, path in _outputs(folder):
                 if verb == "evaluate":
@@ -130,6 +133,13 @@ def read_evaluations(
     return comparison
 
 
+def _parse(spec: str) -> tuple[str, str | None, Path]:
+    match = _SYSTEM.fullmatch(spec)
+    if match is None:
+        raise InputError(f"{spec!r}: expected ROLE=FOLDER or ROLE@SEED=FOLDER")
+    return match["role"].strip(), match["seed"], Path(match["path"])
+
+
 def _outputs(folder: Path) -> Iterator[tuple[str, Path]]:
     """Verb and path of an output, or of all outputs in a folder."""
     if (folder / MANIFEST).is_file() or not folder.is_dir():
@@ -148,12 +158,16 @@ def _outputs(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _read(role: str, seed: str | None, path: Path) -> Evaluation:
-    content = json.loads((path / "frames.json").read_text(encoding="utf-8"))
-    return Evaluation(
-        role, seed, path, content["set"], content["num_params"],
-        {name: tuple(figures) for name, figures in content["by_speaker"].items()},
-        {name: tuple(figures) for name, figures in content["by_label"].items()},
-    )  # fmt: skip
+    file = path / "frames.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return Evaluation(
+            role, seed, path, content["set"], content["num_params"],
+            {name: tuple(figures) for name, figures in content["by_speaker"].items()},
+            {name: tuple(figures) for name, figures in content["by_label"].items()},
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{file}: not what `asr-kd evaluate` writes ({error!r})") from error
 
 
 def _unlike(evaluations: Sequence[Evaluation]) -> list[str]:

@@ -309,6 +309,14 @@ def test_every_reason_against_a_comparison_is_listed(eval_dir: EvalDir, tmp_path
         assert text in message
 
 
+@pytest.mark.parametrize("content", ['{"set": "test", "num_par', "[]", '{"set": "test"}'])
+def test_damaged_figures_are_named(eval_dir: EvalDir, content: str) -> None:
+    folder = eval_dir("first", [1] * 12)
+    (folder / "frames.json").write_text(content)
+    with pytest.raises(InputError, match=r"frames\.json: not what `asr-kd evaluate` writes"):
+        read_evaluations([f"x={folder}"])
+
+
 def test_roles_that_are_not_there(eval_dir: EvalDir, tmp_path: Path) -> None:
     specs = [f"a={eval_dir('a', [1] * 12)}", f"b={eval_dir('b', [2] * 12)}"]
     for report, text in (
