@@ -1,17 +1,22 @@
 """Reference and hypothesis side by side: which words were right, replaced, left out, put in."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal, get_args
 
-import jiwer
 import numpy as np
 from numpy.typing import NDArray
 
+from asr_kd.score import edit_paths
 from asr_kd.score.text import Text
 
 CORRECT, SUBSTITUTION, DELETION, INSERTION = range(4)
 Method = Literal["levenshtein", "sclite"]
 METHODS: tuple[Method, ...] = get_args(Method)
+
+_RULES = {"levenshtein": edit_paths.KALDI, "sclite": edit_paths.SCLITE}
+_STEPS = np.array([CORRECT, DELETION, INSERTION], np.uint8)  # by the step of an edit path
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,41 +42,63 @@ class Alignments:
         """The steps of one utterance."""
         return self.steps[self.bounds[index] : self.bounds[index + 1]]
 
+    def ref_steps(self) -> NDArray[np.uint8]:
+        """(R,) what became of each reference word: `CORRECT`, `SUBSTITUTION` or `DELETION`."""
+        return self.steps[self.steps != INSERTION]
+
+    def hyp_steps(self) -> NDArray[np.uint8]:
+        """(H,) what each hypothesis word is: `CORRECT`, `SUBSTITUTION` or `INSERTION`."""
+        return self.steps[self.steps != DELETION]
+
     def counts(self) -> NDArray[np.int64]:
         """(N, 4) correct words, substitutions, deletions and insertions of each utterance."""
-        counts = np.zeros((len(self), 4), dtype=np.int64)
-        rows = np.repeat(np.arange(len(self)), np.diff(self.bounds))
-        np.add.at(counts, (rows, self.steps), 1)
-        return counts
+        cells = np.repeat(np.arange(len(self)) * 4, np.diff(self.bounds))
+        cells += self.steps
+        return np.bincount(cells, minlength=4 * len(self)).reshape(-1, 4)
+
+
+class Vocabulary(dict[str, int]):
+    """Numbers for words, in the order in which they are first met."""
+
+    def __missing__(self, word: str) -> int:
+        """A new word's number."""
+        self[word] = number = len(self)
+        return number
+
+    def encode(self, utterances: Iterable[Sequence[str]]) -> edit_paths.Words:
+        """The words of N utterances as numbers."""
+        utterances = list(utterances)
+        bounds = np.concatenate([[0], np.cumsum([len(words) for words in utterances], dtype=int)])
+        numbers = map(self.__getitem__, chain.from_iterable(utterances))
+        return edit_paths.Words(np.fromiter(numbers, np.int32, bounds[-1]), bounds)
 
 
 def align(ref: Text, hyp: Text, method: Method = "levenshtein") -> Alignments:
-    """Aligns the words of each utterance.
+    """Aligns the words of each utterance at the least cost.
+
+    Where several alignments cost the same, `levenshtein` takes Kaldi's, and `sclite` sclite's
+    (`edit_paths` tells them). Words are compared as they stand: sclite's own reading of `@`,
+    `word*`, `{a / b}` and of letter case is the reader's and the normaliser's business.
 
     Args:
         ref: reference words.
         hyp: hypothesis words, over the same utterances.
-        method: `levenshtein` (every error costs 1) or `sclite` (its weights and tie-breaking).
+        method: `levenshtein`: every error costs 1, so that the errors are the fewest; S, D and I
+            are those of Kaldi's `compute-wer`. `sclite`: a substitution costs 4, a deletion or
+            insertion 3, which can give more errors in all; S, D and I are those of `sclite -s`.
 
     Raises:
         ValueError: if the utterances differ; `text.mismatches` tells users which.
     """
     if ref.keys() != hyp.keys():
         raise ValueError("reference and hypothesis are not over the same utterances")
-    if method != "levenshtein":
-        raise NotImplementedError(method)
-    as_they_stand = jiwer.Compose([jiwer.ReduceToListOfListOfWords()])
-    codes = {"equal": CORRECT, "substitute": SUBSTITUTION, "delete": DELETION, "insert": INSERTION}
-    steps: list[int] = []
-    bounds = [0]
-    if ref:
-        output = jiwer.process_words(
-            [" ".join(ref[u]) for u in ref], [" ".join(hyp[u]) for u in ref],
-            as_they_stand, as_they_stand,
-        )  # fmt: skip
-        for chunks in output.alignments:
-            for c in chunks:
-                length = max(c.ref_end_idx - c.ref_start_idx, c.hyp_end_idx - c.hyp_start_idx)
-                steps += [codes[c.type]] * length
-            bounds.append(len(steps))
-    return Alignments(tuple(ref), np.array(steps, np.uint8), np.array(bounds, np.int64))
+    words = Vocabulary()
+    ref_words = words.encode(ref.values())
+    hyp_words = words.encode(hyp[utt_id] for utt_id in ref)
+    paths, bounds = edit_paths.edit_paths(ref_words, hyp_words, _RULES[method])
+    alignments = Alignments(tuple(ref), _STEPS.take(paths), bounds)
+    # The n-th pair has the n-th paired word of either side, whatever the utterance.
+    ref_at = ref_words.ids[alignments.ref_steps() < DELETION]
+    hyp_at = hyp_words.ids[alignments.hyp_steps() < DELETION]
+    alignments.steps[alignments.steps < DELETION] = ref_at != hyp_at
+    return alignments
