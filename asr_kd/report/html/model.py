@@ -14,7 +14,8 @@ class Cell:
 
     Attributes:
         text: as it is printed, such as "17.4 [10.0, 26.9]"; any text, it is escaped.
-        value: what the column is sorted by and what the plot shows; None sorts last, no dot.
+        value: what the column is sorted by and what the plot shows, in the unit of the text (17.4,
+            not 0.174, of "17.4"): the plot's axis has it; None sorts last and has no dot.
         low, high: ends of the interval around `value`, in its unit; both or neither.
         note: a longer explanation, shown when the cell is pointed at or read out.
     """

@@ -1,0 +1,84 @@
+// A test set as it is embedded (asr_kd/report/html/encode.py tells the format).
+const EMPTY = [];
+const words = (text) => (text ? text.split(" ") : EMPTY);
+
+class TestSet {
+  constructor(json) {
+    Object.assign(this, JSON.parse(json));
+    this.size = this.ids.length;
+    this.index = new Map(this.ids.map((id, u) => [id, u]));
+    this.runs = this.systems.flatMap((system, s) =>
+      system.runs.map((run, r) => ({
+        system: s,
+        number: r,
+        name: [system.name, run.name].filter(Boolean).join(" · "),
+        edits: run.edits,
+        errors: Int32Array.from(run.edits, countErrors),
+      })),
+    );
+    this.lengths = Int32Array.from(this.ref, (text) => words(text).length);
+  }
+
+  /** The runs of the systems that are shown: one of each, or all. */
+  shownRuns(shown, number) {
+    const chosen = (run) => {
+      if (number === "all") return true;
+      return run.number === Math.min(Number(number), this.systems[run.system].runs.length - 1);
+    };
+    return this.runs.filter((run) => shown.has(run.system) && chosen(run));
+  }
+
+  /** Steps of one hypothesis: [letter, reference index, hypothesis word or null]. Wrong ones only. */
+  *errorsOf(u, run) {
+    const edits = run.edits[u];
+    if (edits === 0) return;
+    const [codes, ...put] = edits.split(" ");
+    let i = 0;
+    let next = 0;
+    for (const [, length, letter] of codes.matchAll(/(\d*)([=XDI])/g)) {
+      for (let n = Number(length || 1); n > 0; n--) {
+        if (letter === "X") yield ["X", i++, put[next++]];
+        else if (letter === "D") yield ["D", i++, null];
+        else if (letter === "I") yield ["I", i, put[next++]];
+        else i++;
+      }
+    }
+  }
+
+  hypothesis(u, run) {
+    const out = words(this.ref[u]).map((word) => [word]);
+    out.push([]);
+    for (const [letter, i, word] of this.errorsOf(u, run)) {
+      const last = out[i].length - 1;
+      if (letter === "I") out[i].splice(i < out.length - 1 ? last : last + 1, 0, word);
+      else out[i][last] = letter === "X" ? word : "";
+    }
+    return out.flat().filter(Boolean).join(" ");
+  }
+
+  /** What the search looks through, in lower case; made when it is first needed. */
+  get haystacks() {
+    const speaker = (u) => (this.speakers ? this.speakers.names[this.speaker[u]] : "");
+    this.made ??= this.ids.map((id, u) => {
+      const texts = this.runs.filter((run) => run.edits[u]).map((run) => this.hypothesis(u, run));
+      return [id, speaker(u), this.ref[u], ...new Set(texts)].join("\n").normalize().toLowerCase();
+    });
+    return this.made;
+  }
+}
+
+function countErrors(edits) {
+  if (edits === 0) return 0;
+  let errors = 0;
+  let length = 0;
+  for (let k = 0; k < edits.length; k++) {
+    const code = edits.charCodeAt(k);
+    if (code === 32) break; // the words begin
+    if (code >= 48 && code <= 57) length = 10 * length + code - 48;
+    else {
+      if (code !== 61) errors += length || 1; // 61 is "=", right
+      length = 0;
+    }
+  }
+  return errors;
+}
