@@ -5,11 +5,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from asr_kd.score.formats.read import AUTO
+from asr_kd.artefact import MANIFEST, read_manifest
+from asr_kd.errors import InputError
+from asr_kd.report.kaldi_folders import (
+    hypothesis_file,
+    is_kaldi_folder,
+    reference_file,
+    the_scoring,
+)
+from asr_kd.report.source_specs import (
+    SetFile,
+    Spec,
+    expand,
+    one_of_each,
+    parse_set_file,
+    parse_system,
+    read_config,
+)
+from asr_kd.score.formats.read import AUTO, named_format, read_ctm_with_stm, read_transcript
 from asr_kd.score.formats.transcript import Transcript
-
-DEFAULT_SET = "test"
-"""The test set of systems that name none."""
+from asr_kd.score.text import read_utt2spk
 
 Kind = Literal["decode", "kaldi", "file"]
 
@@ -28,7 +43,8 @@ class Source:
         kind: `decode` (a folder of `asr-kd decode`), `kaldi` (a Kaldi decode folder), or `file`.
         format: of `hyp`, as `read_transcript` takes it.
         info: `decode`: what the manifest says (params, rtf, partial, …). `kaldi`: `lmwt`, `wip`,
-            `chosen_on` (the folder in which they were the best) and `chosen_wer` (percent, there).
+            `chosen_on` (the folder in which they were the best, None where there was no choice)
+            and `chosen_wer` (percent, there).
         path: what the user named: the folder, or the file.
         ref_format: of `ref`.
     """
@@ -53,7 +69,7 @@ class Loaded:
     Attributes:
         ref: reference.
         hyp: hypotheses.
-        utt2spk: speakers as the source's file or the reference's format says them, of every
+        utt2spk: speakers as the source's file or the transcripts' formats say them, of every
             utterance of the reference; None where nothing says them.
     """
 
@@ -75,8 +91,10 @@ def find_sources(
             `asr-kd decode`, or a decode folder of Kaldi; it may be a glob, each match of which is
             a member or a seed of the role. `{role}`, `{seed}` and `{set}` in PATH match a part of
             a name and say what it is; `{role}` needs no `ROLE=` before it. DEV_DIR: Kaldi decode
-            folder whose best LM weight and word insertion penalty are taken.
-        refs: `[SET=]FILE[,format=FORMAT]`; without SET for all sets that have no other.
+            folder whose best LM weight and word insertion penalty are taken; it may hold the same
+            placeholders.
+        refs: `[SET=]FILE[,format=FORMAT]`; without SET for all sets that have no other. It goes
+            before a folder's own reference.
         utt2spks: `[SET=]FILE`, Kaldi's `utt2spk`.
         config: YAML file of `CompareConfig`: more of the same, its paths relative to its folder.
 
@@ -86,7 +104,47 @@ def find_sources(
     Raises:
         InputError: all faults together.
     """
-    raise NotImplementedError
+    faults: list[str] = []
+    named: list[Spec] = []
+    set_files: tuple[list[SetFile], list[SetFile]] = ([], [])
+    for files, arguments in zip(set_files, (refs, utt2spks), strict=True):
+        for argument in arguments:
+            try:
+                files.append(parse_set_file(argument))
+            except InputError as error:
+                faults += error.faults
+    for argument in specs:
+        try:
+            named += expand(parse_system(argument))
+        except InputError as error:
+            faults += error.faults
+    if config is not None:
+        try:
+            more, *more_files = read_config(config)
+        except InputError as error:
+            faults += error.faults
+            more, more_files = [], []
+        for files, others in zip(set_files, more_files, strict=False):
+            files.extend(others)
+        for spec in more:
+            try:
+                named += expand(spec)
+            except InputError as error:
+                faults += error.faults
+    ref_files, speaker_files = set_files
+    if not faults:
+        sets = list(dict.fromkeys(spec.test_set or "" for spec in named))
+        faults += one_of_each(ref_files, "the reference", sets)
+        faults += one_of_each(speaker_files, "utt2spk", sets)
+    sources = []
+    for spec in named:
+        try:
+            sources.append(_source(spec, _of(ref_files, spec), _of(speaker_files, spec)))
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(faults)
+    return sources
 
 
 def read_source(source: Source) -> Loaded:
@@ -95,4 +153,77 @@ def read_source(source: Source) -> Loaded:
     Raises:
         InputError: all faults of all files together.
     """
-    raise NotImplementedError
+    faults: list[str] = []
+    read: list[Transcript] = []
+    sides = [(source.ref, source.ref_format), (source.hyp, source.format)]
+    formats = [named_format(path) if format == AUTO else format for path, format in sides]
+    if formats == ["stm", "ctm"]:
+        read += read_ctm_with_stm(source.hyp, source.ref)
+    else:
+        for path, format in sides:
+            try:
+                read.append(read_transcript(path, format))
+            except InputError as error:
+                faults += error.faults
+    if faults:
+        raise InputError(faults)
+    ref, hyp = read
+    if source.utt2spk is not None:
+        return Loaded(ref, hyp, read_utt2spk(source.utt2spk, ref.text))
+    for one in read:
+        if one.utt2spk is not None and ref.text.keys() <= one.utt2spk.keys():
+            return Loaded(ref, hyp, {utt_id: one.utt2spk[utt_id] for utt_id in ref.text})
+    return Loaded(ref, hyp, None)
+
+
+def _of(files: Sequence[SetFile], spec: Spec) -> SetFile | None:
+    own = [file for file in files if file.test_set == spec.test_set]
+    return next(iter(own or [file for file in files if file.test_set is None]), None)
+
+
+def _source(spec: Spec, ref: SetFile | None, utt2spk: SetFile | None) -> Source:
+    """Raises: InputError, if there is nothing to be read at the path."""
+    path = spec.base / spec.path
+    dev = spec.base / spec.dev if spec.dev is not None else None
+    own_ref = ref.path if ref else None
+    speakers = utt2spk.path if utt2spk else None
+    info: dict[str, Any] = {}
+    kind: Kind
+    if (path / MANIFEST).is_file():
+        kind, hyp = "decode", path / "hyp"
+        info = read_manifest(path, "decode").info
+        if own_ref is None and not (path / "ref").is_file():
+            raise InputError(f"{path}: was decoded without a reference text; give one with --ref")
+        own_ref = own_ref or path / "ref"
+        speakers = speakers or path / "utt2spk"
+    elif path.is_dir() and is_kaldi_folder(path):
+        kind = "kaldi"
+        scored = the_scoring(path, dev)
+        hyp = hypothesis_file(path, scored)
+        own_ref = own_ref or reference_file(path)
+        info = {
+            "lmwt": scored.lmwt, "wip": scored.wip,
+            "chosen_on": None if dev is None else str(dev),
+            "chosen_wer": None if dev is None else scored.wer,
+        }  # fmt: skip
+    elif path.is_dir():
+        raise InputError(
+            f"{path}: neither a finished output of `asr-kd decode` (no {MANIFEST}) nor a decode "
+            f"folder of Kaldi (no scoring_kaldi, no wer_* files); name a file of hypotheses"
+        )
+    elif path.is_file():
+        kind, hyp = "file", path
+        if own_ref is None:
+            raise InputError(
+                f"{path}: no reference of the set {spec.test_set}; give one with "
+                f"--ref {spec.test_set}=FILE"
+            )
+    else:
+        raise InputError(f"{path}: no such file or folder")
+    if dev is not None and kind != "kaldi":
+        raise InputError(f"{path}: dev={spec.dev} is for decode folders of Kaldi only")
+    format = spec.format if kind == "file" else "kaldi"
+    return Source(
+        spec.role or "", spec.seed, spec.test_set or "", hyp, own_ref, speakers, kind, format,
+        info, path, ref.format if ref else "kaldi",
+    )  # fmt: skip

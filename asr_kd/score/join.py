@@ -114,7 +114,7 @@ def join(
 
 
 def _strangers(ref: Text, hyps: Mapping[str, Text], called: Mapping[str, str]) -> list[str]:
-    """Hypothesis files that share no utterance with the reference: a fault for each, not each id."""
+    """A fault for each file that shares no utterance with the reference, rather than each id."""
     faults = []
     folded = {utt_id.casefold() for utt_id in ref}
     for name, hyp in hyps.items():

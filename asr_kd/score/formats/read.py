@@ -88,14 +88,19 @@ def read_ctm_with_stm(ctm: Path, stm: Path) -> tuple[Transcript, Transcript]:
     return _finished(ref, "stm"), _finished(hyp, "ctm")
 
 
+def named_format(path: Path) -> str | None:
+    """The format that the name of a file tells, if it does; ctm and stm are known by it alone."""
+    parts = reversed(Path(path).name.lower().split("."))
+    return next((_ENDINGS[part] for part in parts if part in _ENDINGS), None)
+
+
 def format_of(path: Path, text: str) -> str:
     """The format of a file by its name (`hyp.trn`, `ctm`, `x.ctm.filt`), else by its lines.
 
     By their lines are known: JSON lines (`{` begins the first), and trn (each ends in `(id)`).
     """
-    for part in reversed(Path(path).name.lower().split(".")):
-        if part in _ENDINGS:
-            return _ENDINGS[part]
+    if named := named_format(path):
+        return named
     lines = [line for _, line in numbered_nist(text)]
     if lines and lines[0].lstrip().startswith("{"):
         return "jsonl"
