@@ -89,6 +89,7 @@ def read_figures(folder: Path) -> Figures:
 
 def role_figures(
     folders: Sequence[tuple[str, str | None, Figures]],
+    utt_ids: Sequence[str],
     utt2spk: Mapping[str, str] | None,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -97,6 +98,8 @@ def role_figures(
 
     Args:
         folders: role, seed of training (None: the same for all seeds) and figures of each folder.
+        utt_ids: the utterances of the comparison; frames of others do not count, and where there
+            are such, there is no calibration error.
         utt2spk: speakers; the bootstrap draws them if there are two or more, else utterances.
         resamples, seed: of the bootstrap; the draws are those of `Statistics`.
 
