@@ -1,16 +1,14 @@
-"""Reference and hypothesis in Kaldi's `text` format, joined by utterance id without mercy."""
+"""Words by utterance in Kaldi's `text` format, and speakers in its `utt2spk`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from asr_kd.errors import InputError
-from asr_kd.io.table import read_table, write_table
+from asr_kd.io.table import write_table
+from asr_kd.score.formats.read import read_transcript
 
 Text = Mapping[str, Sequence[str]]
 """Utterance id → words."""
-
-NORMALISER = "none: words are compared as they stand, cut at white space"
-"""What is done to the words before they are compared; every report says it."""
 
 
 def read_text(path: Path) -> dict[str, list[str]]:
@@ -19,7 +17,7 @@ def read_text(path: Path) -> dict[str, list[str]]:
     Raises:
         InputError: duplicate ids and blank lines, with file and line.
     """
-    return {utt_id: words.split() for utt_id, words in read_table(path, allow_empty=True).items()}
+    return read_transcript(path, "kaldi").text
 
 
 def write_text(path: Path, text: Text) -> None:
@@ -69,7 +67,13 @@ def read_utt2spk(path: Path, utt_ids: Mapping[str, object]) -> dict[str, str]:
     Raises:
         InputError: for faults of the table and every utterance without a speaker.
     """
-    utt2spk = read_table(path)
-    if missing := sorted(utt_ids.keys() - utt2spk):
-        raise InputError([f"{path}: {utt_id}: no speaker" for utt_id in missing])
-    return {utt_id: utt2spk[utt_id] for utt_id in utt_ids}
+    speakers = read_text(path)
+    faults = [
+        f"{path}: {utt_id}: expected one speaker, not {' '.join(words) or 'none'!r}"
+        for utt_id, words in speakers.items()
+        if len(words) != 1
+    ]
+    faults += [f"{path}: {utt_id}: no speaker" for utt_id in sorted(utt_ids.keys() - speakers)]
+    if faults:
+        raise InputError(faults)
+    return {utt_id: speakers[utt_id][0] for utt_id in utt_ids}
