@@ -9,11 +9,19 @@ from importlib.resources import files
 
 from asr_kd.artefact import hash_json
 
+_APOSTROPHES = "\u2019\u02bc\uff07"
+_INSIDE = "'.,:"
+_LOOSE = re.compile(r"(?<!\w)'|'(?!\w)|(?<!\d)[.,:]|[.,:](?!\d)")
+_LAUGHED = re.compile(r"\[laughter-([^\[\]]+)\]", re.IGNORECASE)
+_NO_WORD = re.compile(r"<[^<>]+>|\[[^\[\]]+\]|!SIL", re.IGNORECASE)
+
 PLAIN_RULES = (
     "1",
-    "lower case; Unicode NFC; typographic apostrophes are apostrophes",
+    "lower case; Unicode NFC",
+    f"typographic apostrophes are apostrophes: {_APOSTROPHES}",
     "an apostrophe between two letters or digits stays, as do . , : between two digits",
     "every other character of the Unicode categories P* and Sk cuts words, as a space does",
+    _LOOSE.pattern,
 )
 """Version and rules of `plain`. Whoever changes a rule changes the version."""
 
@@ -21,19 +29,18 @@ KALDI_RULES = (
     "1",
     "[laughter-WORD], a word said with laughter, is WORD",
     "a word within <...> or [...], and !SIL, in any case, is removed",
+    _LAUGHED.pattern,
+    _NO_WORD.pattern,
 )
 """Version and rules of `kaldi`, what the filters of Kaldi's recipes have in common.
 
-`local/wer_output_filter` of WSJ removes <NOISE>, <SPOKEN_NOISE> and <UNK>; `local/score.sh` of
-Switchboard [NOISE], [LAUGHTER], [VOCALIZED-NOISE] and <UNK>. Repairs of single words of a corpus
-are for a rules file.
+`local/wer_output_filter` of WSJ removes <NOISE>, <SPOKEN_NOISE> and <UNK>; `local/score_sclite.sh`
+of Switchboard [NOISE], [LAUGHTER], [VOCALIZED-NOISE] and <UNK>. Repairs of single words of a
+corpus are for a rules file.
 """
 
-_APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u02bc\uff07", "'"))
-_LOOSE = re.compile(r"(?<!\w)'|'(?!\w)|(?<!\d)[.,:]|[.,:](?!\d)")
-_LAUGHED = re.compile(r"\[laughter-([^\[\]]+)\]", re.IGNORECASE)
-_NO_WORD = re.compile(r"<[^<>]+>|\[[^\[\]]+\]|!SIL", re.IGNORECASE)
 _UTTERANCES_KEPT = 1 << 17
+_TO_APOSTROPHE = str.maketrans(dict.fromkeys(_APOSTROPHES, "'"))
 
 
 class _Cuts(dict[int, int]):
@@ -42,7 +49,7 @@ class _Cuts(dict[int, int]):
     def __missing__(self, code: int) -> int:
         character = chr(code)
         category = unicodedata.category(character)
-        cuts = (category[0] == "P" or category == "Sk") and character not in "'.,:"
+        cuts = (category[0] == "P" or category == "Sk") and character not in _INSIDE
         self[code] = ord(" ") if cuts else code
         return self[code]
 
@@ -52,7 +59,7 @@ _CUTS = _Cuts()
 
 def plain(words: list[str]) -> list[str]:
     """Without case and punctuation (`PLAIN_RULES`)."""
-    text = unicodedata.normalize("NFC", " ".join(words).lower().translate(_APOSTROPHES))
+    text = unicodedata.normalize("NFC", " ".join(words).lower().translate(_TO_APOSTROPHE))
     return _LOOSE.sub(" ", text.translate(_CUTS)).split()
 
 
