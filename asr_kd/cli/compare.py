@@ -1,6 +1,7 @@
 """`asr-kd compare` and `asr-kd compare-frames`."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,23 +11,80 @@ from asr_kd.cli.app import Out, app
 @app.command("compare")
 def compare_verb(
     systems: Annotated[
-        list[str],
-        typer.Argument(metavar="ROLE[@SEED]=DECODE_DIR...", help="Systems; a role may repeat."),
-    ],
-    out: Out,
+        list[str] | None,
+        typer.Argument(
+            metavar="[ROLE[@SEED][:SET]=PATH]...",
+            help="Hypotheses: a file, a folder of `asr-kd decode`, or a decode folder of Kaldi; or "
+            "a glob, in which {role}, {seed} and {set} stand for what a name says. A role may "
+            "repeat. PATH,format=FORMAT says the format, PATH,dev=DEV_DIR where Kaldi's LM weight "
+            "was the best.",
+        ),
+    ] = None,
+    ref: Annotated[
+        list[str] | None,
+        typer.Option("--ref", metavar="[SET=]FILE", help="Reference, of one set or of all."),
+    ] = None,
+    utt2spk: Annotated[
+        list[str] | None,
+        typer.Option("--utt2spk", metavar="[SET=]FILE", help="Speakers; whole ones are drawn."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="YAML file that names systems and references.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for RESULTS.md, report.html, results.json and CSV."),
+    ] = None,
+    normaliser: Annotated[
+        str,
+        typer.Option("--normaliser", help="none, plain, kaldi, english, or a YAML file of rules."),
+    ] = "none",
+    alignment: Annotated[
+        Literal["levenshtein", "sclite"],
+        typer.Option("--alignment", help="Fewest errors, or just as NIST's sclite aligns."),
+    ] = "levenshtein",
+    partial: Annotated[
+        bool,
+        typer.Option("--partial", help="Score what all systems have, and say PARTIAL."),
+    ] = False,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", help="Compare all others with this system alone.")
+    ] = None,
+    difference: Annotated[
+        list[str] | None,
+        typer.Option("--difference", help="A:B, a pair to compare in place of all; may repeat."),
+    ] = None,
+    fail_if_worse: Annotated[
+        str | None,
+        typer.Option(
+            "--fail-if-worse",
+            metavar="SYSTEM",
+            help="Exit with 3 if it is worse than one that it is compared with.",
+        ),
+    ] = None,
+    alpha: Annotated[
+        float, typer.Option("--alpha", min=0, max=1, help="Level of --fail-if-worse.")
+    ] = 0.05,
     title: Annotated[str, typer.Option("--title", help="Heading of the table.")] = "Results",
     note: Annotated[
         list[str] | None, typer.Option("--note", help="A line below the table; may repeat.")
     ] = None,
 ) -> None:
-    """Compares decoded systems in one table with paired statistics, and writes RESULTS.md.
+    """Compares systems in one table with paired statistics, and writes reports.
+
+    Two text files are enough: asr-kd compare --ref ref.txt a=hyp_a.txt b=hyp_b.txt --out report
 
     Roles with a meaning are baseline, teacher, ensemble, hard-student and student; any other is
-    just a row. Several folders of a role are its members or its seeds.
+    just a row. Several paths of a role are its members or its seeds.
     """
-    from asr_kd.report.compare import compare
+    from asr_kd.report.compare import Settings, compare
+    from asr_kd.report.pairs import Chosen
 
-    compare(systems, out, title, note or [])
+    settings = Settings(
+        tuple(ref or ()), tuple(utt2spk or ()), config, normaliser, alignment, partial,
+        Chosen(baseline, tuple(difference or ())), fail_if_worse, alpha,
+    )  # fmt: skip
+    compare(systems or [], out, title, note or [], settings)
 
 
 @app.command("compare-frames")

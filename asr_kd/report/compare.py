@@ -1,181 +1,186 @@
-"""`compare`: a row for each role, paired differences below; on the terminal and in RESULTS.md."""
+"""`compare`: rows of systems, pairs below; on the terminal, and as a folder of reports."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from asr_kd.artefact import Artefact
-from asr_kd.io.atomic import write_text
-from asr_kd.report.page import command_text, page
-from asr_kd.report.statistics import (
-    BASELINE,
-    ENSEMBLE,
-    TEACHER,
-    Difference,
-    Row,
-    Statistics,
-)
-from asr_kd.report.systems import Comparison, read_systems
-from asr_kd.report.table import (
-    NONE,
-    NOT_DEFINED,
-    difference,
-    judged,
-    markdown,
-    operations,
-    percent,
-    size,
-    terminal,
-)
-from asr_kd.score.bootstrap import METHOD, drawn
-from asr_kd.score.text import NORMALISER
+from asr_kd.errors import InputError
+from asr_kd.report.comparison import Comparison, Scoring
+from asr_kd.report.facts import common_facts
+from asr_kd.report.fail import WorseError, verdicts
+from asr_kd.report.outputs import FORMAT, SetFigures
+from asr_kd.report.page import command_text
+from asr_kd.report.pairs import Chosen, compared_pairs
+from asr_kd.report.publish import Report, set_report, show, write_report
+from asr_kd.report.sources import Source, find_sources
+from asr_kd.report.statistics import Statistics
+from asr_kd.report.systems import read_comparisons
+from asr_kd.score.alignment import Method
+from asr_kd.score.bootstrap import METHOD
+from asr_kd.score.normalise import normaliser
 from asr_kd.shards import rank_and_world
 
-PARTIAL = "partial"
-HEADER = ("system", "frame acc%", "WER %", "S/D/I", "params", "RTF", PARTIAL, "kept %")
-DIFFERENCE_HEADER = ("difference", "WER, points", "frame accuracy, points")
+
+@dataclass(frozen=True)
+class Settings:
+    """What is compared, and how.
+
+    Attributes:
+        refs: references, `[SET=]FILE`.
+        utt2spks: speakers, `[SET=]FILE`.
+        config: YAML file that names systems, references and speakers.
+        normaliser: name, or a file of rules.
+        alignment: method.
+        partial: score what all have.
+        chosen: which pairs.
+        fail_if_worse: the system that must not be worse than another.
+        alpha: level of that test.
+    """
+
+    refs: tuple[str, ...] = ()
+    utt2spks: tuple[str, ...] = ()
+    config: Path | None = None
+    normaliser: str = "none"
+    alignment: Method = "levenshtein"
+    partial: bool = False
+    chosen: Chosen = field(default_factory=Chosen)
+    fail_if_worse: str | None = None
+    alpha: float = 0.05
 
 
-def compare(systems: Sequence[str], out: Path, title: str, notes: Sequence[str]) -> None:
-    """Compares decoded systems: prints the tables and publishes RESULTS.md and results.json.
+def compare(
+    systems: Sequence[str],
+    out: Path | None,
+    title: str,
+    notes: Sequence[str],
+    settings: Settings | None = None,
+) -> None:
+    """Compares systems: prints the tables and publishes a folder of reports.
 
     Args:
-        systems: `ROLE[@SEED]=DECODE_DIR`. Several folders of one role are averaged; seeds are
-            paired over the roles and drawn by the bootstrap, a role without seeds is the same for
-            all of them.
-        out: folder to publish.
+        systems: `ROLE[@SEED][:SET]=PATH`, as `report.sources.find_sources` takes them. Several of
+            one role are averaged; seeds are paired over the roles and drawn by the bootstrap, a
+            role without seeds is the same for all of them.
+        out: folder to publish; None to print alone.
         title: heading.
         notes: lines below the tables.
+        settings: what else is compared, and how.
 
     Raises:
-        InputError: if the folders cannot be compared, listing every reason.
+        InputError: if the systems cannot be compared, listing every reason.
+        WorseError: when all is written, if the system of `fail_if_worse` is worse than another.
     """
     if rank_and_world()[0] != 0:
         return
-    comparison = read_systems(systems)
-    statistics = Statistics(comparison)
-    rows, pairs = statistics.rows(), statistics.differences()
-    facts = _facts(statistics, rows)
-    console = Console()
-    console.print(terminal(title, *_table(rows)))
-    if pairs:
-        console.print(terminal("", DIFFERENCE_HEADER, [_difference_cells(d) for d in pairs]))
-    for line in [*facts, *notes]:
-        console.print(line, markup=False, highlight=False)
-
-    inputs: dict[str, Path | str] = {
-        f"{i} {d.role}@{d.seed}": d.path for i, d in enumerate(comparison.decodings)
-    }
-    config = {"systems": list(systems), "title": title, "notes": list(notes), "intervals": METHOD}
-    artefact = Artefact(out, "compare", config, inputs)
-    if artefact.is_done():
-        return
-    work = artefact.begin()
-    tables = [markdown(*_table(rows))]
-    if pairs:
-        tables.append(markdown(DIFFERENCE_HEADER, [_difference_cells(pair) for pair in pairs]))
-    options = [("--out", str(out)), ("--title", title), *(("--note", note) for note in notes)]
-    command = command_text("compare", systems, options)
-    write_text(work / "RESULTS.md", page(title, tables, [*facts, *notes], command))
-    results = _json(statistics, comparison, rows, pairs)
-    write_text(work / "results.json", json.dumps(results, indent=2, ensure_ascii=False) + "\n")
-    artefact.publish()
-
-
-def _table(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Header and cells; the column of partial paths only where there are any."""
-    shown = [i for i, name in enumerate(HEADER) if name != PARTIAL or _partial(rows)]
-    cells = [_cells(row) for row in rows]
-    return tuple(HEADER[i] for i in shown), [tuple(row[i] for i in shown) for row in cells]
-
-
-def _partial(rows: Sequence[Row]) -> int:
-    return sum(row.partial[0] for row in rows)
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    accuracy, share = row.frame_accuracy, NONE
-    if row.share is not None:
-        share = percent(row.share.value, row.share.interval, 0)
-    elif accuracy is not None and row.role not in (BASELINE, TEACHER, ENSEMBLE):
-        share = NOT_DEFINED
-    low, high = (size(n) for n in row.params)
-    return (
-        row.role if row.folders == 1 else f"{row.role} (mean of {row.folders})",
-        NONE if accuracy is None else percent(accuracy.value, accuracy.interval),
-        percent(row.wer.value, row.wer.interval),
-        operations(row.operations),
-        low if low == high else f"{low} to {high}",
-        f"{sum(row.rtf):.3f}",
-        "{}/{}".format(*row.partial),
-        share,
-    )
-
-
-def _difference_cells(pair: Difference) -> tuple[str, ...]:
-    accuracy = pair.frame_accuracy
-    return (
-        f"{pair.role} − {pair.other}",
-        judged(pair.wer.value, pair.wer.interval),
-        NONE if accuracy is None else judged(accuracy.value, accuracy.interval),
-    )
-
-
-def _facts(statistics: Statistics, rows: Sequence[Row]) -> list[str]:
-    """What the reader of the tables has to know."""
-    seeds = statistics.comparison.seeds
-    frames = f", {statistics.frames:,} aligned frames" if statistics.frames else ""
-    lines = [
-        f"Test data: {statistics.utterances:,} utterances, {statistics.words:,} words{frames}, "
-        f"{statistics.speakers} speakers.",
-        f"Brackets: {drawn(len(seeds) or 1, statistics.blocks)}.",
-        f"Seeds of training: {len(seeds) or 1}"
-        + ("." if len(seeds) > 1 else "; the intervals do not hold the spread between seeds."),
-        f"WER by jiwer {version('jiwer')}; normaliser: {NORMALISER}. RTF: CPU seconds of one core "
-        f"per second of speech, model and search together.",
+    settings = settings or Settings()
+    scoring = Scoring(normaliser(settings.normaliser), settings.alignment, settings.partial)
+    sources = find_sources(systems, settings.refs, settings.utt2spks, settings.config)
+    artefact = None
+    if out is not None:  # before any work: what is read must not be replaced
+        shown = {"systems": list(systems), "title": title, "notes": list(notes)}
+        artefact = _artefact(sources, out, settings, scoring, shown)
+    comparisons = read_comparisons(sources, scoring)
+    _check(settings, comparisons)
+    statistics = [Statistics(comparison) for comparison in comparisons]
+    pairs = compared_pairs(statistics, settings.chosen)
+    sets = [
+        set_report(SetFigures(one, one.rows(), own), sum(map(len, pairs)))
+        for one, own in zip(statistics, pairs, strict=True)
     ]
-    gain = statistics.gain()
-    if gain is not None:
-        said = difference(gain.value, gain.interval, 2)
-        lines.append(
-            f"Gain of the ensemble in frame accuracy over the mean teacher: {said} points. Kept: "
-            f"(system − teacher) / (ensemble − teacher)"
-            + ("." if gain.interval.low > 0 else ", not defined: the ensemble may gain nothing.")
-        )
-    if not (partial := _partial(rows)):
-        lines.append("All paths reached a final state.")
-    else:
-        lines.append(
-            f"{partial} paths did not reach a final state; their words are counted as found, and "
-            f"partial.txt in each decode directory names them."
-        )
-    return lines
+    verdict, worse = verdicts(
+        settings.fail_if_worse, settings.alpha,
+        [(one.figures.comparison, one.figures.pairs) for one in sets],
+    )  # fmt: skip
+    facts = common_facts(scoring, statistics, sum(map(len, pairs)))
+    report = Report(
+        title=title,
+        sets=sets,
+        facts=facts,
+        notes=[*notes, *verdict],
+        command=command_text("compare", systems, _options(out, title, notes, settings)),
+        scoring=scoring,
+    )
+    show(report)
+    if artefact is not None and not artefact.is_done():
+        write_report(artefact.begin(), report)
+        artefact.publish()
+    if worse:
+        raise WorseError(verdict)
 
 
-def _json(
-    statistics: Statistics,
-    comparison: Comparison,
-    rows: Sequence[Row],
-    pairs: Sequence[Difference],
-) -> dict[str, Any]:
-    gain = statistics.gain()
-    return {
-        "utterances": statistics.utterances,
-        "words": statistics.words,
-        "frames": statistics.frames,
-        "speakers": statistics.speakers,
-        "seeds": comparison.seeds,
-        "resampled": statistics.blocks,
-        "gain": None if gain is None else asdict(gain),
-        "rows": [asdict(row) for row in rows],
-        "differences": [asdict(pair) for pair in pairs],
-        "folders": [
-            {"role": d.role, "seed": d.seed, "path": str(d.path), **d.info}
-            for d in comparison.decodings
-        ],
+def _check(settings: Settings, comparisons: Sequence[Comparison]) -> None:
+    """Refuses names of systems that are none.
+
+    Raises:
+        InputError: all of them together.
+    """
+    faults = settings.chosen.faults(comparisons)
+    system = settings.fail_if_worse
+    if system is not None:
+        chosen = [pair for one in comparisons for pair in settings.chosen.of(one.roles)]
+        if not any(system in pair for pair in chosen):
+            pairs = ", ".join(":".join(pair) for pair in dict.fromkeys(chosen)) or "none"
+            faults.append(
+                f"--fail-if-worse {system}: no pair has that system; the pairs are {pairs}"
+            )
+    if faults:
+        raise InputError(faults)
+
+
+def _artefact(
+    sources: Sequence[Source],
+    out: Path,
+    settings: Settings,
+    scoring: Scoring,
+    shown: Mapping[str, Any],
+) -> Artefact:
+    inputs: dict[str, Path | str] = {}
+    for i, source in enumerate(sources):
+        name = f"{i} {source.role}@{source.seed}"
+        if source.kind == "decode":
+            inputs[name] = source.path
+            continue
+        inputs[name] = source.hyp
+        inputs[f"{name} ref"] = source.ref
+        if source.utt2spk is not None:
+            inputs[f"{name} utt2spk"] = source.utt2spk
+    config = {
+        **shown,
+        "sets": [source.test_set for source in sources],
+        "chosen": asdict(settings.chosen),
+        "normaliser": scoring.normaliser.to_dict(),
+        "alignment": scoring.alignment,
+        "partial": scoring.partial,
+        "fail_if_worse": [settings.fail_if_worse, settings.alpha],
+        "intervals": METHOD,
+        "format": FORMAT,
     }
+    return Artefact(out, "compare", config, inputs)
+
+
+def _options(
+    out: Path | None, title: str, notes: Sequence[str], settings: Settings
+) -> list[tuple[str, str]]:
+    """The options that were given, for the command that stands in RESULTS.md."""
+    chosen, default = settings.chosen, Settings()
+    options = [("--ref", ref) for ref in settings.refs]
+    options += [("--utt2spk", utt2spk) for utt2spk in settings.utt2spks]
+    if settings.config is not None:
+        options.append(("--config", str(settings.config)))
+    if settings.normaliser != default.normaliser:
+        options.append(("--normaliser", settings.normaliser))
+    if settings.alignment != default.alignment:
+        options.append(("--alignment", settings.alignment))
+    if settings.partial:
+        options.append(("--partial", ""))
+    if chosen.baseline is not None:
+        options.append(("--baseline", chosen.baseline))
+    options += [("--difference", pair) for pair in chosen.differences]
+    if settings.fail_if_worse is not None:
+        options.append(("--fail-if-worse", settings.fail_if_worse))
+        options.append(("--alpha", f"{settings.alpha:g}"))
+    if out is not None:
+        options.append(("--out", str(out)))
+    return [*options, ("--title", title), *(("--note", note) for note in notes)]

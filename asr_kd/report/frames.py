@@ -15,6 +15,7 @@ from rich.console import Console
 from asr_kd.artefact import Artefact
 from asr_kd.errors import InputError
 from asr_kd.io.atomic import write_text
+from asr_kd.report.comparison import Comparison
 from asr_kd.report.evaluations import FrameComparison, read_evaluations
 from asr_kd.report.frame_statistics import (
     FrameDifference,
@@ -26,7 +27,6 @@ from asr_kd.report.frame_statistics import (
 )
 from asr_kd.report.page import command_text, page
 from asr_kd.report.statistics import Estimate
-from asr_kd.report.systems import Comparison
 from asr_kd.report.table import (
     NONE,
     NOT_DEFINED,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asr_kd.report.systems import Comparison, Decoding
+from asr_kd.report.comparison import Comparison, Decoding
 from asr_kd.score.bootstrap import (
     RESAMPLES,
     Floats,
@@ -22,6 +22,7 @@ from asr_kd.score.bootstrap import (
 
 BASELINE, TEACHER, ENSEMBLE = "baseline", "teacher", "ensemble"
 HARD_STUDENT, STUDENT = "hard-student", "student"
+_WORDS, _FRAMES, _SENTENCES, _CHARACTERS = range(4)  # columns
 PAIRS = ((STUDENT, HARD_STUDENT), (STUDENT, TEACHER), (ENSEMBLE, TEACHER))
 
 
@@ -43,9 +44,14 @@ class Row:
     """One role: means over its members and seeds.
 
     Attributes:
+        folders: its members and seeds.
         frame_accuracy: None where it was not measured.
+        wer: word error rate.
+        ser: share of sentences with an error.
+        cer: character error rate.
         operations: mean substitutions, deletions, insertions of a folder.
-        params: smallest and largest number of parameters of a folder.
+        params: smallest and largest number of parameters of a folder; as the next two, None where
+            a folder does not say it.
         rtf: mean CPU seconds per second of speech: forward, search.
         partial: partial paths, and decoded utterances, of all folders together.
         share: of the ensemble's gain in frame accuracy; None where the role has none.
@@ -56,10 +62,12 @@ class Row:
     folders: int
     frame_accuracy: Estimate | None
     wer: Estimate
+    ser: Estimate
+    cer: Estimate
     operations: tuple[float, float, float]
-    params: tuple[int, int]
-    rtf: tuple[float, float]
-    partial: tuple[int, int]
+    params: tuple[int, int] | None
+    rtf: tuple[float, float] | None
+    partial: tuple[int, int] | None
     share: Estimate | None
     share_defined: bool
 
@@ -84,62 +92,61 @@ class Statistics:
 
     Attributes:
         blocks: what is drawn beside seeds, "speakers" or "utterances".
-        utterances, words, frames, speakers: how much test data there is.
+        utterances, words, frames: how much test data there is.
+        speakers: how many; 0 where they are not known.
     """
 
     def __init__(self, comparison: Comparison, resamples: int = RESAMPLES, seed: int = 0) -> None:
         self.comparison = comparison
-        utt2spk = comparison.utt2spk
-        self._utts = sorted(comparison.decodings[0].errors)
+        utt2spk = comparison.utt2spk or {}
+        self._utts = list(comparison.ref)
         self.utterances = len(self._utts)
-        self.speakers = len({utt2spk[utt_id] for utt_id in self._utts})
+        self.speakers = len(set(utt2spk.values()))
         self.blocks = "speakers" if self.speakers > 1 else "utterances"
         self._block_of = [utt2spk[u] if self.speakers > 1 else u for u in self._utts]
         measured = [d for d in comparison.decodings if d.frames]
         self._frames = {u: n for u, (n, _) in measured[0].frames.items()} if measured else {}
-        sizes = self._sums(
-            [
-                (count.words, self._frames.get(utt_id, 0))
-                for utt_id, count in ((u, comparison.decodings[0].errors[u]) for u in self._utts)
-            ]
-        )
-        # (S, G, C): words, frames, then errors and correct frames of each role
+        sizes = block_sums(self._block_of, self._sizes())
+        # (S, G, 4+4R): sizes, then what each role has wrong or right
         seeds: Sequence[str | None] = comparison.seeds or [None]
         columns = [np.broadcast_to(sizes, (len(seeds), *sizes.shape))]
         columns += [np.stack([self._mean_member(r, s) for s in seeds]) for r in comparison.roles]
         values = np.concatenate(columns, axis=2)
         point = values.sum(axis=(0, 1))
-        self.words, self.frames = (int(n / len(seeds)) for n in point[:2])
+        self.words, self.frames = (int(point[c] / len(seeds)) for c in (_WORDS, _FRAMES))
         # Row 0 is the data as it is, the others are resamples.
         self._totals = np.vstack([point, resampled_sums(values, resamples, seed)])
 
-    def _sums(self, rows: Sequence[tuple[int, int]]) -> Floats:
-        return block_sums(self._block_of, rows)
+    def _sizes(self) -> Floats:
+        """(N, 4): words, frames, sentences, characters of the reference."""
+        words = [len(words) for words in self.comparison.ref.values()]
+        frames = [self._frames.get(utt_id, 0) for utt_id in self._utts]
+        characters = self.comparison.decodings[0].characters[:, 1]
+        return np.stack([words, frames, np.ones(len(words)), characters], axis=1)
 
     def _mean_member(self, role: str, seed: str | None) -> Floats:
         members = [d for d in self.comparison.of(role) if d.seed in (seed, None)]
         return np.mean([self._counts(member) for member in members], axis=0)
 
     def _counts(self, decoding: Decoding) -> Floats:
-        return self._sums(
-            [
-                (decoding.errors[utt_id].errors, decoding.frames.get(utt_id, (0, 0))[1])
-                for utt_id in self._utts
-            ]
-        )
+        """(G, 4): word errors, correct frames, sentences with errors, character errors."""
+        errors = decoding.counts[:, 1:].sum(axis=1)
+        correct = [decoding.frames.get(utt_id, (0, 0))[1] for utt_id in self._utts]
+        rows = np.stack([errors, correct, errors > 0, decoding.characters[:, 0]], axis=1)
+        return block_sums(self._block_of, rows)
 
-    def _column(self, role: str) -> int:
-        return 2 + 2 * self.comparison.roles.index(role)
+    def _rate(self, role: str, kind: int) -> Floats:
+        column = 4 + 4 * self.comparison.roles.index(role) + kind
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self._totals[:, column] / self._totals[:, kind]
 
     def _wer(self, role: str) -> Floats:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self._totals[:, self._column(role)] / self._totals[:, 0]
+        return self._rate(role, _WORDS)
 
     def _frame_accuracy(self, role: str) -> Floats | None:
         if role not in self.comparison.roles or not self.comparison.of(role)[0].frames:
             return None
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return self._totals[:, self._column(role) + 1] / self._totals[:, 1]
+        return self._rate(role, _FRAMES)
 
     def rows(self) -> list[Row]:
         """One row for each role."""
@@ -148,22 +155,23 @@ class Statistics:
     def _row(self, role: str) -> Row:
         folders = self.comparison.of(role)
         accuracy = self._frame_accuracy(role)
-        counts = [count for folder in folders for count in folder.errors.values()]
-        operations = np.sum([(c.substitutions, c.deletions, c.insertions) for c in counts], axis=0)
-        rtf = np.mean(
-            [(f.info["rtf"]["forward"], f.info["rtf"]["search"]) for f in folders], axis=0
-        )
-        params = [folder.info["params"] for folder in folders]
+        operations = np.sum([folder.counts[:, 1:].sum(axis=0) for folder in folders], axis=0)
+        info = [folder.info for folder in folders]
+        params = [one["params"] for one in info if "params" in one]
+        rtf = [(one["rtf"]["forward"], one["rtf"]["search"]) for one in info if "rtf" in one]
+        partial = [(one["partial"], one["utterances"]) for one in info if "partial" in one]
         share, defined = self._share(role)
         return Row(
             role=role,
             folders=len(folders),
             frame_accuracy=None if accuracy is None else estimate(accuracy, 0, 1),
             wer=estimate(self._wer(role), 0),
+            ser=estimate(self._rate(role, _SENTENCES), 0, 1),
+            cer=estimate(self._rate(role, _CHARACTERS), 0),
             operations=tuple((operations / len(folders)).tolist()),
-            params=(min(params), max(params)),
-            rtf=tuple(rtf.tolist()),
-            partial=tuple(sum(f.info[k] for f in folders) for k in ("partial", "utterances")),
+            params=(min(params), max(params)) if len(params) == len(folders) else None,
+            rtf=tuple(np.mean(rtf, axis=0).tolist()) if len(rtf) == len(folders) else None,
+            partial=tuple(np.sum(partial, axis=0).tolist()) if partial else None,
             share=share,
             share_defined=defined,
         )

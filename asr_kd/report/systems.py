@@ -1,186 +1,217 @@
-"""Decode directories as the systems of one comparison, held against one another first."""
+"""Reads systems and holds them against one another before anything is counted."""
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from asr_kd.artefact import Manifest, read_manifest
 from asr_kd.errors import InputError
-from asr_kd.io.table import read_table
-from asr_kd.score.text import mismatches, read_text
-from asr_kd.score.wer import WordErrors, count_errors
-
-_SYSTEM = re.compile(r"(?P<role>[^@=]+)(@(?P<seed>[^@=]+))?=(?P<path>.+)")
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """One decode directory.
-
-    Attributes:
-        role: its row in the table.
-        seed: the seed of training it belongs to, or None where it is the same for all seeds.
-        path: its folder.
-        errors: utterance id → word errors.
-        frames: utterance id → (frames, correct frames); empty where none were measured.
-        ali: hash of the alignment behind `frames`.
-        info: what the manifest says: params, rtf, partial, utterances.
-    """
-
-    role: str
-    seed: str | None
-    path: Path
-    errors: dict[str, WordErrors]
-    frames: dict[str, tuple[int, int]]
-    ali: str | None
-    info: dict[str, Any]
+from asr_kd.report.comparison import Comparison, Decoding, Scoring
+from asr_kd.report.sources import Loaded, Source, find_sources, read_source
+from asr_kd.score.alignment import align
+from asr_kd.score.join import REFERENCE, join
+from asr_kd.score.normalise import Normalised
+from asr_kd.score.text import Text
+from asr_kd.score.wer import character_errors
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Systems over the same utterances.
+class Frames:
+    """The frame figures of a decode folder.
 
     Attributes:
-        decodings: in the order given.
-        utt2spk: speaker of each utterance.
+        ali: hash of the alignment behind them.
+        counts: utterance id → frames, correct frames.
     """
 
-    decodings: list[Decoding]
-    utt2spk: dict[str, str]
+    ali: str
+    counts: dict[str, tuple[int, int]]
 
-    @property
-    def roles(self) -> list[str]:
-        """The rows, in the order they were first named."""
-        return list(dict.fromkeys(decoding.role for decoding in self.decodings))
-
-    @property
-    def seeds(self) -> list[str]:
-        """Seeds of training, sorted; empty where none was named."""
-        return sorted({d.seed for d in self.decodings if d.seed is not None})
-
-    def of(self, role: str) -> list[Decoding]:
-        """The decodings of one role."""
-        return [decoding for decoding in self.decodings if decoding.role == role]
-
-
-def parse_system(spec: str) -> tuple[str, str | None, Path]:
-    """Role, seed and folder of `ROLE[@SEED]=FOLDER`.
-
-    Raises:
-        InputError: for an argument of another form.
-    """
-    match = _SYSTEM.fullmatch(spec)
-    if match is None:
-        raise InputError(f"{spec!r}: expected ROLE=FOLDER or ROLE@SEED=FOLDER")
-    return match["role"].strip(), match["seed"], Path(match["path"])
+    def lengths(self) -> dict[str, int]:
+        """Utterance id → frames."""
+        return {utt_id: frames for utt_id, (frames, _) in self.counts.items()}
 
 
 def read_systems(specs: Sequence[str]) -> Comparison:
-    """Reads `ROLE[@SEED]=DECODE_DIR` arguments.
+    """Reads `ROLE[@SEED]=DECODE_DIR` arguments of one test set, words as they stand.
 
     Raises:
-        InputError: all faults together: arguments of another form, folders that are no decode
-            directories or were not scored, and folders over other utterances, another reference,
-            other speakers or another alignment than the first.
+        InputError: as `read_comparisons`, and if they are of several test sets.
     """
+    comparisons = read_comparisons(find_sources(specs), Scoring())
+    if len(comparisons) > 1:
+        names = ", ".join(comparison.name for comparison in comparisons)
+        raise InputError(f"one test set was expected, not {names}")
+    return comparisons[0]
+
+
+def read_comparisons(sources: Sequence[Source], scoring: Scoring) -> list[Comparison]:
+    """Reads, joins, normalises and aligns: one comparison for each test set.
+
+    Args:
+        sources: in the order of the rows.
+        scoring: how words are compared.
+
+    Raises:
+        InputError: all faults of all test sets together: files that cannot be read, systems over
+            other utterances, another reference, other speakers or another alignment of frames than
+            the first, references without words, seeds that a role lacks.
+    """
+    comparisons: list[Comparison] = []
     faults: list[str] = []
-    parsed: list[tuple[str, str | None, Path, Manifest]] = []
-    for spec in specs:
+    for name in dict.fromkeys(source.test_set for source in sources):
+        own = [source for source in sources if source.test_set == name]
         try:
-            role, seed, path = parse_system(spec)
-            manifest = read_manifest(path, "decode")
+            comparisons.append(_read_set(name, own, scoring))
         except InputError as error:
             faults += error.faults
-            continue
-        if not (path / "ref").is_file():
-            faults.append(f"{path}: was decoded without a reference text; nothing to compare")
-            continue
-        parsed.append((role, seed, path, manifest))
+    if not sources:
+        faults.append("no systems: name some as ROLE=PATH, or in a file of --config")
     if faults:
         raise InputError(faults)
-    first = parsed[0][2]
-    ref, utt2spk = read_text(first / "ref"), read_table(first / "utt2spk")
-    decodings = []
-    for role, seed, path, manifest in parsed:
-        hyp = read_text(path / "hyp")
-        wrong = _differences(path, hyp, first, ref, utt2spk)
-        faults += wrong
-        if not wrong:
-            frames, ali = _read_frames(path / "frames.json")
-            errors = count_errors(ref, hyp)
-            decodings.append(Decoding(role, seed, path, errors, frames, ali, manifest.info))
-    comparison = Comparison(decodings, utt2spk)
-    faults += _frame_faults(decodings) + _seed_faults(comparison)
+    return comparisons
+
+
+def _read_set(name: str, sources: Sequence[Source], scoring: Scoring) -> Comparison:
+    faults: list[str] = []
+    loaded: list[Loaded] = []
+    measured: list[Frames | None] = []
+    for source in sources:
+        try:
+            loaded.append(read_source(source))
+            measured.append(_read_frames(source))
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(list(dict.fromkeys(faults)))  # of a reference that many share: once
+    faults += _seed_faults(sources, measured)
+    first = loaded[0]
+    utt2spk = next((one.utt2spk for one in loaded if one.utt2spk is not None), None)
+    for one in loaded[1:]:
+        faults += _other_reference(one, first)
+    for source, one in zip(sources, loaded, strict=True):
+        faults += _other_speakers(source, one, utt2spk)
+    faults += _frame_faults(sources, measured)
+    labels = _labels(sources)
+    names = {label: one.hyp.source for label, one in zip(labels, loaded, strict=True)}
+    try:
+        joined = join(
+            first.ref.text,
+            {label: one.hyp.text for label, one in zip(labels, loaded, strict=True)},
+            {**names, REFERENCE: first.ref.source},
+            scoring.partial,
+        )
+    except InputError as error:
+        raise InputError([*error.faults, *faults]) from error
     if faults:
         raise InputError(faults)
-    return comparison
-
-
-def _differences(
-    path: Path,
-    hyp: Mapping[str, Sequence[str]],
-    first: Path,
-    ref: Mapping[str, Sequence[str]],
-    utt2spk: Mapping[str, str],
-) -> list[str]:
-    faults = mismatches(ref, hyp, f"{first}/ref", f"{path}/hyp")
-    own_ref, own_speakers = read_text(path / "ref"), read_table(path / "utt2spk")
-    faults += [
-        f"{path}/ref: {utt_id}: another reference than in {first}/ref"
-        for utt_id in sorted(ref.keys() & own_ref)
-        if ref[utt_id] != own_ref[utt_id]
+    ref = scoring.normaliser.apply(joined.ref)
+    if not any(ref.text.values()):
+        raise InputError(
+            f"{first.ref.source}: the reference has no words"
+            + (" after normalisation" if ref.changed else "")
+            + ": a word error rate is not defined"
+        )
+    decodings = [
+        _decoding(source, scoring.normaliser.apply(joined.hyps[label]), ref.text, scoring, frames)
+        for source, label, frames in zip(sources, labels, measured, strict=True)
     ]
-    faults += [
-        f"{path}/utt2spk: {utt_id}: another speaker than in {first}/utt2spk"
-        for utt_id in sorted(ref.keys() & own_speakers)
-        if own_speakers[utt_id] != utt2spk[utt_id]
-    ]
-    return faults
+    if utt2spk is not None:
+        utt2spk = {utt_id: utt2spk[utt_id] for utt_id in joined.ref}
+    return Comparison(
+        name, ref.text, first.ref.source, ref.changed, decodings, utt2spk, joined.partial
+    )
 
 
-def _read_frames(path: Path) -> tuple[dict[str, tuple[int, int]], str | None]:
-    if not path.is_file():
-        return {}, None
-    content = json.loads(path.read_text(encoding="utf-8"))
-    frames = {utt: (one["frames"], one["correct"]) for utt, one in content["utterances"].items()}
-    return frames, content["ali"]
+def _labels(sources: Sequence[Source]) -> list[str]:
+    """What tells the sources of one set apart: role and seed, and the path where it is needed."""
+    short = [s.role if s.seed is None else f"{s.role}@{s.seed}" for s in sources]
+    long = [f"{label} {s.path}" for label, s in zip(short, sources, strict=True)]
+    labels = [long[i] if short.count(label) > 1 else label for i, label in enumerate(short)]
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        raise InputError([f"{label}: named twice" for label in twice])
+    return labels
 
 
-def _frame_faults(decodings: Sequence[Decoding]) -> list[str]:
-    measured = [decoding for decoding in decodings if decoding.frames]
-    faults = []
-    for decoding in measured[1:]:
-        first = measured[0]
-        if decoding.ali != first.ali:
-            faults.append(
-                f"{decoding.path}: frame accuracy against another alignment than {first.path}; "
-                f"decode both with the same --ali"
+def _other_reference(one: Loaded, first: Loaded) -> Iterator[str]:
+    mine, theirs = one.ref.text, first.ref.text
+    if mine == theirs:
+        return
+    where = one.ref.source
+    for utt_id in sorted(mine.keys() | theirs):
+        if utt_id not in mine:
+            yield f"{where}: {utt_id}: no reference (it is in {first.ref.source})"
+        elif utt_id not in theirs:
+            yield f"{where}: {utt_id}: is not in {first.ref.source}"
+        elif mine[utt_id] != theirs[utt_id]:
+            yield f"{where}: {utt_id}: another reference than in {first.ref.source}"
+
+
+def _other_speakers(
+    source: Source, one: Loaded, utt2spk: Mapping[str, str] | None
+) -> Iterator[str]:
+    if one.utt2spk is None or utt2spk is None or one.utt2spk == utt2spk:
+        return
+    for utt_id in sorted(one.utt2spk.keys() & utt2spk):
+        if one.utt2spk[utt_id] != utt2spk[utt_id]:
+            yield (
+                f"{source.utt2spk or one.ref.source}: {utt_id}: another speaker than the first "
+                f"system's, {utt2spk[utt_id]}"
             )
-        elif _counts(decoding) != _counts(first):
-            faults.append(
-                f"{decoding.path}: frames of other utterances or lengths than {first.path}"
+
+
+def _decoding(
+    source: Source, hyp: Normalised, ref: Text, scoring: Scoring, frames: Frames | None
+) -> Decoding:
+    counts = {} if frames is None else frames.counts
+    return Decoding(
+        role=source.role,
+        seed=source.seed,
+        source=source,
+        hyp=hyp.text,
+        alignments=align(ref, hyp.text, scoring.alignment),
+        characters=character_errors(ref, hyp.text),
+        changed=hyp.changed,
+        frames={utt_id: counts[utt_id] for utt_id in ref if utt_id in counts},
+    )
+
+
+def _read_frames(source: Source) -> Frames | None:
+    path = source.path / "frames.json"
+    if source.kind != "decode" or not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        utterances = content["utterances"].items()
+        counts = {utt: (int(one["frames"]), int(one["correct"])) for utt, one in utterances}
+        return Frames(str(content["ali"]), counts)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not the frame figures of `asr-kd decode`: {error!r}") from error
+
+
+def _frame_faults(sources: Sequence[Source], measured: Sequence[Frames | None]) -> Iterator[str]:
+    """Frame accuracies that cannot stand in one table: of other alignments or other frames."""
+    known = [(s.path, f) for s, f in zip(sources, measured, strict=True) if f is not None]
+    for path, frames in known[1:]:
+        first, theirs = known[0]
+        if frames.ali != theirs.ali:
+            yield (
+                f"{path}: frame accuracy against another alignment than {first}; decode both with "
+                f"the same --ali"
             )
-    return faults
+        elif frames.lengths() != theirs.lengths():
+            yield f"{path}: frames of other utterances or lengths than {first}"
 
 
-def _counts(decoding: Decoding) -> dict[str, int]:
-    return {utt_id: frames for utt_id, (frames, _) in decoding.frames.items()}
-
-
-def _seed_faults(comparison: Comparison) -> list[str]:
-    faults = []
-    for role in comparison.roles:
-        own = {decoding.seed for decoding in comparison.of(role)}
-        missing = set(comparison.seeds) - own
-        if own != {None} and (missing or None in own):
-            faults.append(
-                f"role {role}: its folders have the seeds {sorted(map(str, own))}, the comparison "
-                f"{comparison.seeds}; give each role all seeds, or no seed at all"
+def _seed_faults(sources: Sequence[Source], measured: Sequence[Frames | None]) -> Iterator[str]:
+    """Roles that lack seeds that others have, or frame accuracies in some of their folders."""
+    seeds = {source.seed for source in sources} - {None}
+    for role in dict.fromkeys(source.role for source in sources):
+        own = {source.seed for source in sources if source.role == role}
+        if own != {None} and own != seeds:
+            yield (
+                f"role {role}: its systems have the seeds {sorted(map(str, own))}, the comparison "
+                f"{sorted(map(str, seeds))}; give each role all seeds, or no seed at all"
             )
-        with_frames = {bool(decoding.frames) for decoding in comparison.of(role)}
-        if len(with_frames) > 1:
-            faults.append(f"role {role}: frame accuracy measured in some of its folders only")
-    return faults
+        known = {f is None for s, f in zip(sources, measured, strict=True) if s.role == role}
+        if len(known) > 1:
+            yield f"role {role}: frame accuracy measured in some of its folders only"

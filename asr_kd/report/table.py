@@ -40,6 +40,13 @@ def operations(counts: WordErrors | Sequence[float]) -> str:
     return "/".join(f"{n:.0f}" if n >= 10 else f"{n:.1f}".removesuffix(".0") for n in counts)
 
 
+def p_value(p: float | None) -> str:
+    """A p-value: `0.032`, `< 0.001`."""
+    if p is None:
+        return NONE
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def size(parameters: float) -> str:
     """A number of parameters: `950`, `12.3 k`, `1.25 M`."""
     for unit, name in ((1e6, "M"), (1e3, "k")):

@@ -190,7 +190,7 @@ def test_page_and_json(
         f"W={tmp_path}\nasr-kd compare \\\n    teacher@0=$W/teacher00 teacher@0=$W/teacher01"
         in page
     )
-    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    (results,) = json.loads((tmp_path / "out" / "results.json").read_text())["sets"]
     assert [row["role"] for row in results["rows"]] == [
         "teacher", "ensemble", "student", "hard-student",
     ]  # fmt: skip
@@ -248,7 +248,7 @@ def test_arguments_and_folders_that_are_none(decode_dir: DecodeDir, tmp_path: Pa
     with pytest.raises(InputError) as refused:
         read_systems(["no-equals-sign", f"x={tmp_path}"])
     assert len(refused.value.faults) == 2
-    assert "ROLE@SEED" in refused.value.faults[0]
+    assert "ROLE=PATH" in refused.value.faults[0]
     assert "asr-kd decode" in refused.value.faults[1]
 
 

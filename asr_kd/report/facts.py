@@ -1,0 +1,120 @@
+"""What the reader of the tables has to know, as names and sentences."""
+
+from collections.abc import Sequence
+
+from asr_kd.report.comparison import Comparison, Scoring
+from asr_kd.report.pairs import Pair
+from asr_kd.report.statistics import Row, Statistics
+from asr_kd.report.table import difference
+from asr_kd.report.tables import TESTS
+from asr_kd.score.bootstrap import drawn
+from asr_kd.score.power import ALPHA, POWER
+
+Fact = tuple[str, str]
+
+_ALIGNMENTS = {
+    "levenshtein": "an alignment with the fewest errors",
+    "sclite": "sclite's alignment (a substitution weighs 4, a deletion or an insertion 3)",
+}
+
+
+def set_facts(statistics: Statistics, rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Fact]:
+    """Of one test set."""
+    comparison = statistics.comparison
+    seeds = len(comparison.seeds) or 1
+    sizes = [f"{statistics.utterances:,} utterances", f"{statistics.words:,} words"]
+    if statistics.frames:
+        sizes.append(f"{statistics.frames:,} aligned frames")
+    if statistics.speakers:
+        sizes.append(f"{statistics.speakers:,} speakers")
+    facts = [("Test data", ", ".join(sizes) + ".")]
+    if comparison.partial is not None:
+        facts.insert(0, ("Left out", comparison.partial.describe()))
+    facts.append(("Brackets", f"{drawn(seeds, statistics.blocks)}."))
+    spread = "." if seeds > 1 else "; the intervals do not hold the spread between seeds."
+    facts.append(("Seeds of training", f"{seeds}{spread}"))
+    facts += _can_show(pairs)
+    facts += _kaldi(comparison)
+    gain = statistics.gain()
+    if gain is not None:
+        said = difference(gain.value, gain.interval, 2)
+        defined = "." if gain.interval.low > 0 else ", not defined: the ensemble may gain nothing."
+        facts.append((
+            "Gain of the ensemble in frame accuracy over the mean teacher",
+            f"{said} points. Kept: (system − teacher) / (ensemble − teacher){defined}",
+        ))  # fmt: skip
+    decoded = [row.partial for row in rows if row.partial is not None]
+    if unfinished := sum(partial for partial, _ in decoded):
+        facts.append((
+            "Paths",
+            f"{unfinished} paths did not reach a final state; their words are counted as found, "
+            f"and partial.txt in each decode directory names them.",
+        ))  # fmt: skip
+    elif decoded:
+        facts.append(("Paths", "all reached a final state."))
+    return facts
+
+
+def _can_show(pairs: Sequence[Pair]) -> list[Fact]:
+    found = sorted(p.result.smallest for p in pairs if p.result.smallest is not None)
+    if not found:
+        return []
+    low, high = (f"{100 * end:.1f}" for end in (found[0], found[-1]))
+    span = low if low == high else f"{low} to {high}, pair by pair,"
+    return [(
+        "The smallest difference that this test set can show",
+        f"{span} points of WER between such systems (paired bootstrap at {ALPHA:.0%}, found in "
+        f"{POWER:.0%} of such test sets).",
+    )]  # fmt: skip
+
+
+def _kaldi(comparison: Comparison) -> list[Fact]:
+    return [
+        (
+            f"{d.role}, decoded by Kaldi",
+            f"LM weight {d.info['lmwt']}, word insertion penalty {d.info['wip']}, the best on "
+            f"{d.info['chosen_on']} ({d.info['chosen_wer']}%).",
+        )
+        for d in comparison.decodings
+        if d.source.kind == "kaldi"
+    ]
+
+
+def common_facts(scoring: Scoring, statistics: Sequence[Statistics], pairs: int) -> list[Fact]:
+    """Of all test sets together.
+
+    Args:
+        scoring: how words were compared.
+        statistics: of each test set.
+        pairs: how many pairs there are, over all of them.
+    """
+    comparisons = [one.comparison for one in statistics]
+    facts = [
+        ("WER", f"of {_ALIGNMENTS[scoring.alignment]}; all words of a corpus together."),
+        ("Normaliser", scoring.normaliser.describe() + _changes(comparisons)),
+    ]
+    if pairs:
+        several = f", corrected by Holm for {pairs} comparisons" if pairs > 1 else ""
+        facts.append((
+            "p",
+            f"{', '.join(TESTS.values())}: two-sided{several}. MAPSSWE on segments between words "
+            f"that are right in both, McNemar on sentences, the others on speakers.",
+        ))  # fmt: skip
+    if any("rtf" in decoding.info for one in comparisons for decoding in one.decodings):
+        facts.append((
+            "RTF", "CPU seconds of one core per second of speech, model and search together.",
+        ))  # fmt: skip
+    return facts
+
+
+def _changes(comparisons: Sequence[Comparison]) -> str:
+    """How many words the normaliser changed on each side."""
+    ref = sum(comparison.ref_changed for comparison in comparisons)
+    hyps: dict[str, int] = {}
+    for comparison in comparisons:
+        for decoding in comparison.decodings:
+            hyps[decoding.role] = hyps.get(decoding.role, 0) + decoding.changed
+    if not ref and not any(hyps.values()):
+        return ". No word was changed."
+    told = ", ".join(f"{role} {changed:,}" for role, changed in hyps.items())
+    return f". Words that it changed: reference {ref:,}, {told}."
