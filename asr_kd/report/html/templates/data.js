@@ -33,15 +33,19 @@ class TestSet {
     const edits = run.edits[u];
     if (edits === 0) return;
     const [codes, ...put] = edits.split(" ");
-    let i = 0;
-    let next = 0;
-    for (const [, length, letter] of codes.matchAll(/(\d*)([=XDI])/g)) {
-      for (let n = Number(length || 1); n > 0; n--) {
+    let [i, next, length] = [0, 0, 0];
+    for (const letter of codes) {
+      if (letter <= "9") { // digits come before letters, and before "="
+        length = 10 * length + Number(letter);
+        continue;
+      }
+      for (let n = length || 1; n > 0; n--) {
         if (letter === "X") yield ["X", i++, put[next++]];
         else if (letter === "D") yield ["D", i++, null];
         else if (letter === "I") yield ["I", i, put[next++]];
         else i++;
       }
+      length = 0;
     }
   }
 

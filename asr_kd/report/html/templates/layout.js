@@ -1,4 +1,5 @@
 // Transcripts of one utterance under their reference: columns, and where they are broken to lines.
+const PLAIN = /^[\x20-\x7e]*$/;
 const LONGEST = 48; // characters of a word that are shown
 
 /** Widths of words in characters of the fixed-width font; others than ASCII are measured. */
@@ -13,7 +14,7 @@ class Ruler {
 
   width(word) {
     if (word.length > LONGEST) return LONGEST;
-    if (/^[\x20-\x7e]*$/.test(word)) return word.length;
+    if (PLAIN.test(word)) return word.length;
     let width = this.known.get(word);
     if (width === undefined) {
       width = this.context.measureText(word).width / this.pixels;
@@ -27,8 +28,11 @@ const PADDING = 1; // characters between two columns
 
 /**
  * Columns of an utterance: those of the reference's words, and before each as many as the run with
- * the most insertions there has. A cell is [letter, word]; right words are not stored.
+ * the most insertions there has. A cell is [letter, word], or RIGHT, or null where another run has an
+ * insertion; cells that are right in every run are not stored.
  */
+const RIGHT = ["=", null];
+
 function columnsOf(set, u, runs) {
   const ref = words(set.ref[u]);
   const wrong = runs.map((run) => {
@@ -45,56 +49,65 @@ function columnsOf(set, u, runs) {
   const columns = [];
   for (let i = 0; i <= ref.length; i++) {
     const put = wrong.map((own) => own?.put.get(i) ?? EMPTY);
-    const most = Math.max(...put.map((inserted) => inserted.length));
+    const most = put.reduce((longest, own) => Math.max(longest, own.length), 0);
     for (let k = 0; k < most; k++)
       columns.push({ word: null, cells: put.map((own) => (k < own.length ? ["I", own[k]] : null)) });
     if (i < ref.length) {
-      const cells = wrong.map((own) => own?.at.get(i) ?? ["=", ref[i]]);
-      columns.push({ word: ref[i], cells });
+      const right = wrong.every((own) => !own?.at.has(i));
+      columns.push({ word: ref[i], cells: right ? null : wrong.map((own) => own?.at.get(i) ?? RIGHT) });
     }
   }
   return columns;
 }
 
-function columnWidth(ruler, { word, cells }) {
-  let width = word === null ? 1 : ruler.width(word);
-  for (const cell of cells ?? EMPTY)
-    if (cell !== null && cell[0] !== "=" && cell[1] !== null) width = Math.max(width, ruler.width(cell[1]));
-  return width + PADDING;
+/** Widths of these columns, in characters; without making them, for they are wanted of all. */
+function columnWidths(ruler, set, u, runs) {
+  const plain = PLAIN.test(set.ref[u]) && runs.every((run) => run.edits[u] === 0 || PLAIN.test(run.edits[u]));
+  const width = plain
+    ? (word) => Math.min(word.length, LONGEST) + PADDING
+    : (word) => ruler.width(word) + PADDING;
+  const widths = words(set.ref[u]).map(width);
+  const gaps = [];
+  for (const run of runs) {
+    let [gap, k] = [-1, 0];
+    for (const [letter, i, word] of set.errorsOf(u, run)) {
+      if (letter === "X") widths[i] = Math.max(widths[i], width(word));
+      if (letter !== "I") continue;
+      k = i === gap ? k + 1 : 0;
+      gap = i;
+      gaps[i] ??= [];
+      gaps[i][k] = Math.max(gaps[i][k] ?? 0, width(word));
+    }
+  }
+  return gaps.length ? Array.from({ length: widths.length + 1 }, (_, i) =>
+    [...(gaps[i] ?? EMPTY), ...(i < widths.length ? [widths[i]] : EMPTY)]).flat() : widths;
 }
 
 /** Where lines of at most `room` characters begin; at least one column each. */
-function breaks(ruler, columns, room) {
+function breaks(widths, room) {
   const starts = [0];
   let used = 0;
-  columns.forEach((column, c) => {
-    const width = columnWidth(ruler, column);
-    if (used && used + width > room) {
+  for (let c = 0; c < widths.length; c++) {
+    if (used && used + widths[c] > room) {
       starts.push(c);
       used = 0;
     }
-    used += width;
-  });
+    used += widths[c];
+  }
   return starts;
-}
-
-/** How many lines an utterance takes; without making its columns where all is right. */
-function countLines(ruler, set, u, runs, room) {
-  if (runs.some((run) => run.edits[u] !== 0)) return breaks(ruler, columnsOf(set, u, runs), room).length;
-  const text = set.ref[u];
-  if (text.length + PADDING <= room && /^[\x20-\x7e]*$/.test(text)) return 1;
-  return breaks(ruler, columnsOf(set, u, runs), room).length;
 }
 
 const DELETED = "–";
 
-function wordCell(cell, reference = false) {
+/** What a run has in a column of a reference word. */
+function wordCell(cell, of) {
   if (cell === null) return el("td", { class: "gap" });
-  const [letter, word] = cell;
+  const letter = cell[0];
+  const word = letter === "=" ? of : cell[1];
   const shown = word === null ? DELETED : word.length > LONGEST ? `${word.slice(0, LONGEST - 1)}…` : word;
   const kinds = { X: "substituted", D: "deleted", I: "inserted" };
   const hidden = letter in kinds ? el("span", { class: "said" }, ` (${kinds[letter]})`) : null;
-  const attributes = { class: reference ? "ref" : letter === "=" ? "right" : letter };
+  const attributes = { class: letter === "=" ? "right" : letter };
   if (shown !== word && word !== null) attributes.title = word;
   return el("td", attributes, el("span", {}, shown), hidden);
 }
@@ -106,11 +119,11 @@ function lineTable(set, u, runs, columns, first) {
       first && errors !== null ? el("span", { class: errors ? "n wrong" : "n" }, errors ? `${errors}` : "✓") : null);
   const rows = [
     el("tr", { class: "reference" }, heading("reference", null),
-      ...columns.map(({ word }) => wordCell(word === null ? null : ["=", word], true))),
+      ...columns.map(({ word }) => wordCell(word === null ? null : RIGHT, word))),
   ];
   const right = runs.every((run) => run.edits[u] === 0);
   if (!right)
     runs.forEach((run, k) =>
-      rows.push(el("tr", {}, heading(run.name, run.errors[u]), ...columns.map(({ cells }) => wordCell(cells[k])))));
+      rows.push(el("tr", {}, heading(run.name, run.errors[u]), ...columns.map(({ word, cells }) => wordCell(cells === null ? RIGHT : cells[k], word)))));
   return el("table", { class: "line" }, el("tbody", {}, ...rows));
 }

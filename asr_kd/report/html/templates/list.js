@@ -17,17 +17,17 @@ class List {
     };
     addEventListener("scroll", later, { passive: true });
     place.addEventListener("keydown", (event) => this.key(event));
-    let width = place.clientWidth;
     new ResizeObserver(() => {
-      if (place.clientWidth !== width) {
-        width = place.clientWidth;
-        this.relayout();
-      }
+      if (place.clientWidth !== this.width) this.relayout();
     }).observe(place);
   }
 
   /** Shows utterances `items` of `set`, in this order. */
   show(set, runs, items) {
+    if (set !== this.set || String(runs.map((run) => run.name)) !== this.of) {
+      this.widths = [];
+      this.of = String(runs.map((run) => run.name));
+    }
     Object.assign(this, { set, runs, items });
     this.layout();
     this.update();
@@ -45,24 +45,43 @@ class List {
   layout() {
     for (const position of this.made.keys()) this.remove(position);
     const rem = remPixels();
+    this.width = this.place.clientWidth;
     const probe = el("span", { class: "probe" }, "0".repeat(100));
     this.place.append(probe);
     this.ruler = new Ruler(probe);
     probe.remove();
     const longest = Math.max(9, ...this.runs.map((run) => run.name.length));
-    const label = Math.min(longest + 4, isNarrow() ? 12 : 26); // characters, the count among them
+    const label = Math.min(longest + 4, isNarrow() ? 14 : 26); // characters, the count among them
     this.place.style.setProperty("--label", `${label}ch`);
-    this.room = Math.max(12, Math.floor((this.place.clientWidth - 2 * rem) / this.ruler.pixels) - label - 1);
+    this.room = Math.max(12, Math.floor((this.width - 2 * rem) / this.ruler.pixels) - label - 1);
     this.row = 1.5 * rem; // as the style sheet has it
     this.head = 2.1 * rem;
     this.space = 0.5 * rem;
-    const { set, runs, ruler, room } = this;
     this.offsets = new Float64Array(this.items.length + 1);
     this.items.forEach((u, k) => {
-      const height = this.head + countLines(ruler, set, u, runs, room) * this.lineHeight(u) + this.space;
+      const height = this.head + this.countLines(u) * this.lineHeight(u) + this.space;
       this.offsets[k + 1] = this.offsets[k] + height;
     });
     this.place.style.height = `${this.offsets.at(-1)}px`;
+  }
+
+  /** Where an utterance's lines begin. Widths stay, whatever is filtered and however wide the page. */
+  starts(u) {
+    this.widths[u] ??= columnWidths(this.ruler, this.set, u, this.runs);
+    return breaks(this.widths[u], this.room);
+  }
+
+  /** Most utterances surely fit on one line: the reference and all that is edited, end to end. */
+  countLines(u) {
+    const { ref } = this.set;
+    let most = ref[u].length;
+    let plain = PLAIN.test(ref[u]);
+    for (const { edits } of this.runs) {
+      if (edits[u] === 0) continue;
+      most += edits[u].length; // a space and a word for each that is put in, as its column takes
+      plain &&= PLAIN.test(edits[u]);
+    }
+    return plain && most + PADDING <= this.room ? 1 : this.starts(u).length;
   }
 
   lineHeight(u) {
@@ -113,7 +132,7 @@ class List {
     const { set, runs } = this;
     const u = this.items[position];
     const columns = columnsOf(set, u, runs);
-    const starts = breaks(this.ruler, columns, this.room);
+    const starts = this.starts(u);
     const id = set.ids[u];
     const facts = [plural(set.lengths[u], "word")];
     if (set.speakers) facts.unshift(set.speakers.names[set.speaker[u]]);

@@ -21,11 +21,15 @@ function showSet(number) {
   set = sets[number];
   shown = new Set(set.systems.map((_, s) => s));
   if (find("set")) find("set").value = String(number);
-  for (const part of document.querySelectorAll(".of-set")) part.hidden = part.dataset.set !== String(number);
+  for (const part of document.querySelectorAll(".of-set")) {
+    part.hidden = part.dataset.set !== String(number);
+    // Once, when it is first seen: only then are the widths of its tables known.
+    if (!part.hidden) part.querySelectorAll("table.figures:not(.enhanced)").forEach(enhance);
+  }
   const most = Math.max(1, ...set.systems.map(({ runs }) => runs.length));
   const runName = (r) => {
-    const names = new Set(set.systems.filter(({ runs }) => runs.length > r).map(({ runs }) => runs[r].name));
-    return names.size === 1 && [...names][0] ? [...names][0] : `number ${r + 1}`;
+    const names = new Set(set.systems.filter(({ runs }) => runs.length > r).map(({ runs }) => runs[r].name).filter(Boolean));
+    return names.size === 1 ? [...names][0] : `number ${r + 1}`;
   };
   const runs = Array.from({ length: most }, (_, r) => [String(r), runName(r)]);
   options(find("run"), [...runs, ["all", "all"]]);
@@ -130,13 +134,15 @@ find("set")?.addEventListener("change", (event) => showSet(event.target.selected
 find("run").addEventListener("change", showList);
 find("lists").addEventListener("change", showPanels);
 form.addEventListener("submit", (event) => event.preventDefault());
-form.addEventListener("reset", () => setTimeout(showList));
+find("clear").addEventListener("click", () => {
+  form.reset();
+  toList("search");
+});
 form.addEventListener("change", showList);
 form.addEventListener("input", debounced(150, showList));
 addEventListener("hashchange", follow);
 
 document.documentElement.classList.add("scripted");
-document.querySelectorAll("table.figures").forEach(enhance);
 if (embedded.length) {
   showSet(0);
   follow();

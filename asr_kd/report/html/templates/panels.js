@@ -8,7 +8,7 @@ function showSpeakers(place, set, shown, choose) {
   const rows = names.map((_, i) => i);
   const scale = makeScale(
     [0, ...rows.flatMap((i) => systems.map(({ s }) => rate(i, s)))],
-    isNarrow() ? 180 : 380,
+    isNarrow() ? 180 : 420,
   );
   const text = (value) => (value === null ? "—" : value.toFixed(1));
   const plot = (i) => {

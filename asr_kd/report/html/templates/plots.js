@@ -7,7 +7,7 @@ const MARKS = [
   (x, y) => svg("path", { d: `M${x} ${y + 5.2}l5-9h-10z` }),
   (x, y) => svg("path", { d: `M${x - 1.5} ${y - 5}h3v3.5h3.5v3h-3.5v3.5h-3v-3.5h-3.5v-3h3.5z` }),
 ];
-const HEIGHT = 24;
+const HEIGHT = 28;
 const MARGIN = 8;
 
 /** A system's own shape and colour, the same everywhere; both differ for the first six. */
@@ -18,7 +18,8 @@ function mark(system, x, y, title = null) {
   return shape;
 }
 
-function makeScale(numbers, width = isNarrow() ? 150 : 240) {
+/** The scale of all rows of a table: x of a number, and round numbers for an axis. */
+function makeScale(numbers, width) {
   const known = numbers.filter((n) => n !== null && Number.isFinite(n));
   let low = known.length ? known.reduce((a, b) => Math.min(a, b)) : 0;
   let high = known.length ? known.reduce((a, b) => Math.max(a, b)) : 1;
@@ -81,6 +82,12 @@ function dots(scale, values, label) {
   const range = ends.length > 1
     ? [svg("line", { class: "range", x1: Math.min(...ends), x2: Math.max(...ends), y1: y, y2: y })]
     : [];
-  const drawn = known.map(({ system, value, title }) => mark(system, scale.x(value), y, title));
+  let [last, step] = [-Infinity, 0]; // dots that would hide one another stand above and below
+  const drawn = [...known].sort((a, b) => a.value - b.value).map(({ system, value, title }) => {
+    const x = scale.x(value);
+    step = x - last < 6 ? step + 1 : 0;
+    last = x;
+    return mark(system, x, y + [0, 7, -7][step % 3], title);
+  });
   return picture(scale.width, HEIGHT, label, ...grid(scale), ...range, ...drawn);
 }

@@ -44,12 +44,16 @@ function enhance(table) {
       table.tBodies[0].append(...[...rows].sort(byValue(value, ascending)));
     });
   });
+  table.classList.add("enhanced");
   const plotted = headings.filter((th) => "plot" in th.dataset);
   if (plotted.length) addPlot(headings, rows, cells, plotted);
 }
 
 function addPlot(headings, rows, cells, plotted) {
   const names = plotted.map((th) => th.textContent);
+  const table = headings[0].closest("table");
+  const free = table.parentElement.clientWidth - table.offsetWidth - 2 * remPixels();
+  const width = Math.max(150, Math.min(420, free));
   const heading = el("th", { scope: "col", class: "plot" });
   headings[0].after(heading);
   const slots = cells.map((row) => {
@@ -65,7 +69,7 @@ function addPlot(headings, rows, cells, plotted) {
       high: number(row[c], "high"),
       text: row[c].textContent,
     }));
-    const scale = makeScale(marks.flatMap((m) => [m.value, m.low, m.high]));
+    const scale = makeScale(marks.flatMap((m) => [m.value, m.low, m.high]), width);
     heading.replaceChildren(chooser ?? el("span", {}, names[k]), axis(scale));
     slots.forEach((slot, r) => slot.replaceChildren(whisker(scale, marks[r], names[k])));
   };
@@ -114,9 +118,12 @@ function dataTable(place, label, columns, rows, sorted, few = 20) {
       current = [...rows].sort(byValue(column.value, ascending));
       show();
     };
-    sortable(th, () => sort(th.getAttribute("aria-sort") !== (column.kind ? "ascending" : "descending")
-      ? Boolean(column.kind) : !column.kind));
-    if (column.name === sorted) sort(Boolean(column.kind));
+    const natural = column.kind === "text"; // words from A on, numbers from the greatest on
+    sortable(th, () => {
+      const again = th.getAttribute("aria-sort") === (natural ? "ascending" : "descending");
+      sort(natural !== again);
+    });
+    if (column.name === sorted) sort(natural);
   }
   if (!sorted) show();
   place.replaceChildren(
