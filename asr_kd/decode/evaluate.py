@@ -1,4 +1,4 @@
-"""The stage `evaluate`: frame accuracy and cross-entropy of models against an alignment."""
+"""The stage `evaluate`: frame accuracy, cross-entropy and calibration against an alignment."""
 
 import json
 import logging
@@ -14,9 +14,12 @@ from asr_kd.artefact import Artefact, hash_input
 from asr_kd.data.directory import DataDir
 from asr_kd.decode.labelled import Labels, read_labels, score_labelled
 from asr_kd.ensemble.average import Mean, average, mean_weights
+from asr_kd.ensemble.costs import network_costs
 from asr_kd.ensemble.teachers import NetworkTeacher, Teacher, is_archive, open_teachers
 from asr_kd.ensemble.weights import WeightsFrom, weighed
+from asr_kd.errors import InputError
 from asr_kd.io.atomic import write_text
+from asr_kd.score.calibration import Calibration
 from asr_kd.shards import rank_and_world
 
 FRAMES = "frames.json"
@@ -78,17 +81,21 @@ def evaluate(
     data = DataDir.read(data_dir, require=("utt2spk", "feats"))
     labels = read_labels(data, ali_dir, teachers)
     work = artefact.begin()
-    total, by_label, by_speaker = _count(teachers, data, labels, shares, mean)
+    total, by_label, by_speaker, calibration = _count(teachers, data, labels, shares, mean)
     accuracy = 1 - total.errors / total.frames
-    networks = [t for t in teachers if isinstance(t, NetworkTeacher)]
+    costs = network_costs([t for t in teachers if isinstance(t, NetworkTeacher)])
     content = {
         "set": Path(data_dir).name,
         "models": list(models),
-        "num_params": sum(t.checkpoint.model.num_params for t in networks),
+        "num_params": costs.params,
+        "multiply_adds_per_frame": costs.multiply_adds,
+        "bytes": costs.num_bytes,
         "num_frames": total.frames,
         "errors": total.errors,
         "accuracy": accuracy,
         "cross_entropy": total.cross_entropy / total.frames,
+        "calibration_error": calibration.error,
+        "calibration": calibration.to_dict(),
         "by_label": {label_set.names[k]: list(asdict(c).values())[:2] for k, c in by_label.items()},
         "by_speaker": {spk: list(asdict(c).values()) for spk, c in sorted(by_speaker.items())},
         "skipped": len(data.utt_ids) - len(labels),
@@ -96,8 +103,10 @@ def evaluate(
     write_text(work / FRAMES, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     artefact.publish({"frame_accuracy": accuracy, "errors": total.errors})
     _logger.info(
-        "frame accuracy %.2f%%: %d errors in %d frames, cross-entropy %.4f; %d utterances skipped",
-        100 * accuracy, total.errors, total.frames, content["cross_entropy"], content["skipped"],
+        "frame accuracy %.2f%%: %d errors in %d frames, cross-entropy %.4f, calibration error "
+        "%.4f; %d utterances skipped",
+        100 * accuracy, total.errors, total.frames, content["cross_entropy"], calibration.error,
+        content["skipped"],
     )  # fmt: skip
 
 
@@ -107,15 +116,19 @@ def _count(
     labels: Labels,
     shares: Sequence[float],
     mean: Mean,
-) -> tuple[Count, dict[int, Count], dict[str, Count]]:
+) -> tuple[Count, dict[int, Count], dict[str, Count], Calibration]:
     total, by_label, by_speaker = Count(), dict[int, Count](), dict[str, Count]()
+    calibration = Calibration.none()
     for utt, log_posts, pdf_ids in score_labelled(teachers, labels, "evaluate"):
         log_post = average(log_posts, shares, mean)
+        if bool(log_post.isnan().any()):
+            raise InputError(f"{utt}: the models' posteriors, averaged, are NaN")
         wrong = (log_post.argmax(1) != pdf_ids).cpu().numpy()
         lost = -log_post.gather(1, pdf_ids[:, None])[:, 0].cpu().numpy()
         total.add(wrong, lost)
+        calibration += Calibration.of(log_post.amax(1).exp().cpu().numpy(), ~wrong)
         by_speaker.setdefault(data.utt2spk[utt], Count()).add(wrong, lost)
         for k in np.unique(labels[utt]).tolist():
             mine = labels[utt] == k
             by_label.setdefault(k, Count()).add(wrong[mine], lost[mine])
-    return total, dict(sorted(by_label.items())), by_speaker
+    return total, dict(sorted(by_label.items())), by_speaker, calibration

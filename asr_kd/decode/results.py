@@ -17,14 +17,15 @@ from asr_kd.errors import InputError
 from asr_kd.features.spec import read_spec
 from asr_kd.io.atomic import write_text
 from asr_kd.io.table import write_table
+from asr_kd.score.calibration import Calibration
 from asr_kd.score.result import score, write_score
 from asr_kd.score.text import write_text as write_kaldi_text
 
 _logger = logging.getLogger("asr_kd.decode")
 
 
-def frame_figures(utt_id: str, scores: FrameScores, pdf_ids: NDArray[np.int32]) -> dict[str, float]:
-    """Frames, correct frames and summed cross-entropy (nats) against an alignment.
+def frame_figures(utt_id: str, scores: FrameScores, pdf_ids: NDArray[np.int32]) -> dict[str, Any]:
+    """Frames, correct frames, summed cross-entropy (nats) and calibration against an alignment.
 
     Raises:
         InputError: if alignment and features differ in length, or a pdf-id is not in the label set.
@@ -38,10 +39,12 @@ def frame_figures(utt_id: str, scores: FrameScores, pdf_ids: NDArray[np.int32]) 
     if len(pdf_ids) and not 0 <= pdf_ids.min() <= pdf_ids.max() < log_post.shape[1]:
         raise InputError(f"{utt_id}: pdf-id {pdf_ids.max()} of {log_post.shape[1]} labels")
     picked = log_post[np.arange(len(pdf_ids)), pdf_ids]
+    correct = log_post.argmax(axis=1) == pdf_ids
     return {
         "frames": len(pdf_ids),
-        "correct": int((log_post.argmax(axis=1) == pdf_ids).sum()),
+        "correct": int(correct.sum()),
         "cross_entropy": float(-picked.sum(dtype=np.float64)),
+        "calibration": Calibration.of(np.exp(log_post.max(axis=1)), correct).to_dict(),
     }
 
 
@@ -79,12 +82,16 @@ def write_results(
             "listed in partial.txt", len(unfinished), len(hyp),
         )  # fmt: skip
     num_frames = sum(fact["num_frames"] for fact in facts)
-    audio_seconds = num_frames * read_spec(setup.data).frame_shift_ms / 1000
+    frames_per_second = 1000 / read_spec(setup.data).frame_shift_ms
+    audio_seconds = num_frames / frames_per_second
+    costs = open_system(setup).scorer.costs()
     spent = {k: sum(fact["seconds"].get(k, 0.0) for fact in facts) for k in ("forward", "search")}
     info: dict[str, Any] = {
         "utterances": len(hyp),
         "partial": len(unfinished),
-        "params": open_system(setup).scorer.num_params,
+        "params": costs.params,
+        "multiply_adds_per_second": costs.multiply_adds * frames_per_second,
+        "bytes": costs.num_bytes,
         "audio_seconds": audio_seconds,
         # CPU seconds per second of speech: what one core needs.
         "rtf": {kind: seconds / audio_seconds for kind, seconds in spent.items()},
@@ -103,11 +110,25 @@ def write_results(
                      result.corpus.errors, result.corpus.words, len(unfinished))  # fmt: skip
     frames = {utt_id: one for fact in facts for utt_id, one in fact["frames"].items()}
     if frames and ali is not None:
-        content = {"ali": hash_input(ali), "utterances": dict(sorted(frames.items()))}
-        write_text(work / "frames.json", json.dumps(content, indent=1) + "\n")
         info["unaligned"] = len(hyp) - len(frames)
-        correct, count = (sum(one[k] for one in frames.values()) for k in ("correct", "frames"))
-        info["frame_accuracy"] = correct / count
-        _logger.info("frame accuracy %.2f%% of %d frames; %d utterances without an alignment",
-                     100 * correct / count, count, info["unaligned"])  # fmt: skip
+        info |= _write_frames(work / "frames.json", ali, frames)
+        _logger.info("frame accuracy %.2f%%; %d utterances without an alignment",
+                     100 * info["frame_accuracy"], info["unaligned"])  # fmt: skip
     return info
+
+
+def _write_frames(path: Path, ali: Path, frames: Mapping[str, dict[str, Any]]) -> dict[str, float]:
+    """Writes the figures of each utterance and the calibration of all; returns the rates."""
+    # A shard that an earlier version left has no calibration.
+    each = [one.pop("calibration", None) for one in frames.values()]
+    content = {"ali": hash_input(ali), "utterances": dict(sorted(frames.items()))}
+    correct, lost, count = (
+        sum(one[k] for one in frames.values()) for k in ("correct", "cross_entropy", "frames")
+    )
+    rates = {"frame_accuracy": correct / count, "cross_entropy": lost / count}
+    if None not in each:
+        calibration = sum(map(Calibration.from_dict, each), Calibration.none())
+        content["calibration"] = calibration.to_dict()
+        rates["calibration_error"] = calibration.error
+    write_text(path, json.dumps(content, indent=1) + "\n")
+    return rates

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from asr_kd.data.directory import DataDir
 from asr_kd.ensemble.average import Mean, average, mean_weights
+from asr_kd.ensemble.costs import Costs, gmm_costs, network_costs
 from asr_kd.ensemble.teachers import (
     NetworkTeacher,
     open_teachers,
@@ -30,12 +31,14 @@ class Scorer(ABC):
     Attributes:
         label_set: the V labels.
         log_prior: (V,) natural log; None for a GMM, whose scores are likelihoods already.
-        num_params: of all models together.
     """
 
     label_set: LabelSet
     log_prior: NDArray[np.float32] | None
-    num_params: int
+
+    @abstractmethod
+    def costs(self) -> Costs:
+        """What all models cost together."""
 
     @abstractmethod
     def loglikes(self, utt_id: str) -> NDArray[np.float32]:
@@ -105,9 +108,12 @@ class NetworkScorer(Scorer):
         self._mean: Mean = mean
         self._weights = mean_weights(weights, len(networks))
         self.label_set = networks[0].label_set
-        self.num_params = sum(n.checkpoint.model.num_params for n in networks)
         priors = [np.exp(n.checkpoint.log_prior) for n in networks]
         self.log_prior = np.log(np.average(priors, axis=0, weights=self._weights), dtype=np.float32)
+
+    def costs(self) -> Costs:
+        """See `Scorer`."""
+        return network_costs(self._networks)
 
     def log_post(self, utt_id: str) -> NDArray[np.float32]:
         """See `Scorer`; InputError if models disagree on the number of frames."""
@@ -131,12 +137,15 @@ class GmmScorer(Scorer):
 
     def __init__(self, model_dir: Path, data_dir: Path) -> None:
         self._gmm = gmm.GmmModel.load(model_dir)
-        self._name = str(model_dir)
+        self._folder = model_dir
         require_features(model_dir, self._gmm.features, data_dir)
         data = DataDir.read(data_dir, require=("utt2spk", "feats"))
         self._reader = FeatureReader(data, self._gmm.cmvn)
         self.label_set = self._gmm.label_set
-        self.num_params = self._gmm.num_params
+
+    def costs(self) -> Costs:
+        """See `Scorer`."""
+        return gmm_costs(self._gmm, self._folder)
 
     def loglikes(self, utt_id: str) -> NDArray[np.float32]:
         """See `Scorer`."""
@@ -144,7 +153,7 @@ class GmmScorer(Scorer):
 
     def log_post(self, utt_id: str) -> NDArray[np.float32]:
         """Raises InputError."""
-        raise InputError(f"{self._name}: a GMM gives likelihoods, it has no posteriors")
+        raise InputError(f"{self._folder}: a GMM gives likelihoods, it has no posteriors")
 
 
 def _split(spec: str, data: Path) -> tuple[Path, Path]:

@@ -15,13 +15,14 @@ from asr_kd.artefact import read_manifest
 from asr_kd.cli.app import app
 from asr_kd.config import load_config
 from asr_kd.decode.config import DecodeConfig, Grid, Scales
-from asr_kd.decode.decode import decode
-from asr_kd.decode.results import frame_figures
-from asr_kd.decode.system import FrameScores
+from asr_kd.decode.decode import decode, decode_shard
+from asr_kd.decode.results import _write_frames, frame_figures
+from asr_kd.decode.system import FrameScores, Setup
 from asr_kd.ensemble.weights import WeightsFrom
 from asr_kd.errors import InputError
 from asr_kd.labels.gmm import DiagGmms, GmmModel
 from asr_kd.labels.label_set import LabelSet
+from asr_kd.score.calibration import BINS, Calibration
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "decode"
 TEXT = {"s-1": "a b", "s-2": "b", "t-1": "a a b", "t-2": "b a"}
@@ -55,7 +56,17 @@ def test_planted_words_scores_and_frames(toy: Any, data: Path, tmp_path: Path) -
     assert frames["s-2"]["cross_entropy"] == pytest.approx(20, abs=1e-4)
     assert frames["t-1"]["correct"] == 18
     info = read_manifest(out, "decode").info
+    # All 48 frames are certain, and one of them is wrong.
+    assert info["calibration_error"] == pytest.approx(1 / 48)
+    calibration = Calibration.from_dict(_read(out / "frames.json")["calibration"])
+    assert calibration.frames.tolist() == [0] * (BINS - 1) + [48]
+    assert calibration.error == info["calibration_error"]
+    assert info["cross_entropy"] == pytest.approx(20 / 48, abs=1e-4)
+    assert set(frames["s-2"]) == {"frames", "correct", "cross_entropy"}
     assert info["params"] == 2 * 4 * 4 + 2 * 4 + 2 * 4 * 4 + 4
+    assert info["multiply_adds_per_second"] == pytest.approx(100 * (4 * 8 + 8 * 4))
+    files = [toy.model / name for name in ("model.safetensors", "model.json")]
+    assert info["bytes"] == sum(file.stat().st_size for file in files)
     assert info["audio_seconds"] == pytest.approx(48 * 0.01)
     assert info["rtf"]["forward"] > 0
     assert info["rtf"]["search"] > 0
@@ -83,7 +94,7 @@ import sys
 from pathlib import Path
 from asr_kd.config import load_config
 from asr_kd.decode.config import DecodeConfig, Grid
-from asr_kd.decode.decode import decode
+from asr_kd.decode.decode import decode, decode_shard
 model, data, graph, out = sys.argv[1:]
 grid = Grid(acoustic_scale=(0.1, 1.0), insertion_penalty=(0.0, 2.0))
 config = DecodeConfig(grid=grid, shard_size=3)
@@ -125,7 +136,10 @@ def test_ensemble_decodes_like_a_single_model(toy: Any, data: Path, tmp_path: Pa
         out = tmp_path / mean
         decode([str(toy.model), str(other)], data, toy.graph, out, FIXED, mean=mean)
         assert (out / "hyp").read_text() == "".join(f"{u} {t}\n" for u, t in TEXT.items())
-        assert read_manifest(out).info["params"] == 2 * 76
+        info = read_manifest(out).info
+        assert info["params"] == 2 * 76
+        assert info["multiply_adds_per_second"] == pytest.approx(2 * 6400)
+        assert info["bytes"] > 2 * 4 * 76
 
 
 def test_members_count_by_their_weights(toy: Any, data: Path, tmp_path: Path) -> None:
@@ -159,7 +173,10 @@ def test_a_gmm_decodes_and_has_no_frame_accuracy(toy: Any, data: Path, tmp_path:
     assert (out / "hyp").read_text() == "".join(f"{u} {t}\n" for u, t in TEXT.items())
     assert not (out / "frames.json").exists()
     assert "frame_accuracy" not in read_manifest(out).info
-    assert read_manifest(out).info["params"] == 4 + 2 * 16
+    info = read_manifest(out).info
+    assert info["params"] == 4 + 2 * 16
+    assert info["multiply_adds_per_second"] == pytest.approx(100 * 2 * 16)
+    assert "calibration_error" not in info
 
 
 def test_scales_from_another_decoding(toy: Any, data: Path, tmp_path: Path) -> None:
@@ -250,6 +267,21 @@ def test_alignment_of_other_utterances_is_refused(toy: Any, data: Path, tmp_path
     ali = toy.ali("ali", {"z-9": [0, 1]})
     with pytest.raises(InputError, match="aligns none of the 4 utterances"):
         decode([str(toy.model)], data, toy.graph, tmp_path / "out", FIXED, ali=ali)
+
+
+def test_shards_of_an_earlier_version_have_no_calibration(
+    toy: Any, data: Path, tmp_path: Path
+) -> None:
+    ali = toy.ali("ali", {utt_id: toy.spelled(words) for utt_id, words in TEXT.items()})
+    setup = Setup((str(toy.model),), data, toy.graph, "arithmetic", 10.0, 100)
+    facts = [decode_shard(setup, Scales(), ali, k, [utt]) for k, utt in enumerate(sorted(TEXT))]
+    for one in facts[0]["frames"].values():
+        del one["calibration"]
+    frames = {utt: one for fact in facts for utt, one in fact["frames"].items()}
+    rates = _write_frames(tmp_path / "frames.json", ali, frames)
+    assert "calibration_error" not in rates
+    assert rates["frame_accuracy"] == 1
+    assert set(_read(tmp_path / "frames.json")) == {"ali", "utterances"}
 
 
 def test_alignment_of_other_features_is_refused() -> None:

@@ -12,6 +12,7 @@ from asr_kd.features.spec import FeatureSpec
 from asr_kd.io.ark import ArkWriter
 from asr_kd.io.table import write_table
 from asr_kd.labels.label_set import LabelSet
+from asr_kd.score.calibration import Calibration
 
 LABELS = LabelSet("classes", ("a", "b", "c"))
 ALI = {"x-1": [0, 1, 2, 0], "x-2": [1, 1], "y-1": [2]}
@@ -52,6 +53,10 @@ def test_planted_posteriors_are_counted(planted: Path) -> None:
     assert (found["set"], found["num_frames"], found["errors"]) == ("test", 7, 3)
     assert found["accuracy"] == pytest.approx(4 / 7)
     assert found["cross_entropy"] == pytest.approx(-(4 * np.log(0.8) + 3 * np.log(0.1)) / 7)
+    # All are said with 0.8, 4 of 7 are right.
+    assert found["calibration_error"] == pytest.approx(0.8 - 4 / 7, abs=1e-6)
+    assert Calibration.from_dict(found["calibration"]).frames.sum() == 7
+    assert (found["multiply_adds_per_frame"], found["bytes"]) == (0, 0)
     assert found["by_label"] == {"a": [2, 1], "b": [3, 0], "c": [2, 2]}
     assert found["by_speaker"]["x"][:2] == [6, 2]
     assert found["by_speaker"]["y"] == [1, 1, pytest.approx(-np.log(0.1))]

@@ -17,6 +17,7 @@ from asr_kd.features.spec import read_spec
 from asr_kd.labels.gmm import DiagGmms, GmmModel
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.models.checkpoint import Checkpoint
+from asr_kd.models.multiply_adds import multiply_adds
 
 Make = Callable[..., Path]
 UTT = "spk1-utt1"
@@ -35,7 +36,10 @@ def test_one_network(make_features: Make, make_network: Make, labels: LabelSet) 
     assert scorer.log_prior is not None
     np.testing.assert_allclose(scorer.log_prior, checkpoint.log_prior, atol=1e-6)
     assert scorer.label_set == labels
-    assert scorer.num_params == checkpoint.model.num_params
+    files = ("model.safetensors", "model.json")
+    num_bytes = sum(len((model / name).read_bytes()) for name in files)
+    model_costs = (checkpoint.model.num_params, multiply_adds(checkpoint.model), num_bytes)
+    assert scorer.costs() == model_costs
 
 
 @pytest.mark.parametrize("mean", ["arithmetic", "geometric"])
@@ -53,7 +57,8 @@ def test_an_ensemble_scores_like_a_single_model(
     np.testing.assert_allclose(
         np.exp(scorer.log_prior), 0.75 * priors[0] + 0.25 * priors[1], rtol=1e-5
     )
-    assert scorer.num_params == sum(Checkpoint.load(m).model.num_params for m in (one, two))
+    alone = [Scorer.open([spec], data).costs() for spec in (str(one), f"{two}={own}")]
+    assert scorer.costs() == tuple(a + b for a, b in zip(*alone, strict=True))
 
 
 def test_arguments_travel_to_worker_processes(make_features: Make, make_network: Make) -> None:
@@ -84,7 +89,9 @@ def test_gmm(tmp_path: Path, make_features: Make, make_network: Make, labels: La
     feats = FeatureReader(DataDir.read(data), "global")[UTT]
     np.testing.assert_array_equal(scorer.loglikes(UTT), gmm.log_likes(feats))
     assert scorer.log_prior is None
-    assert scorer.num_params == gmm.num_params
+    num_bytes = sum(len(path.read_bytes()) for path in (tmp_path / "gmm").iterdir())
+    # 8 dimensions and their squares, a Gaussian for each label.
+    assert scorer.costs() == (gmm.num_params, 16 * len(labels), num_bytes)
     assert scorer.label_set == labels
     with pytest.raises(InputError, match="has no posteriors"):
         scorer.log_post(UTT)
