@@ -1,7 +1,7 @@
 """`asr-kd score`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,43 +10,42 @@ from asr_kd.cli.app import app
 
 @app.command("score")
 def score_verb(
-    ref: Annotated[Path, typer.Argument(help="Reference in Kaldi's `text` format.")],
-    hyp: Annotated[Path, typer.Argument(help="Hypotheses, same format and utterances.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="REF HYP | DECODE_DIR",
+            help="Reference and hypotheses: Kaldi's text, trn, stm with ctm, CSV or JSON lines; "
+            "FILE,format=FORMAT where its name does not tell. Or a folder of `asr-kd decode`; or "
+            "a decode folder of Kaldi, DIR,dev=DEV_DIR to choose the LM weight on DEV_DIR.",
+        ),
+    ],
     utt2spk: Annotated[
-        Path | None, typer.Option("--utt2spk", help="Speakers: scores each, and draws whole ones.")
+        str | None, typer.Option("--utt2spk", help="Speakers: scores each, and draws whole ones.")
     ] = None,
+    normaliser: Annotated[
+        str,
+        typer.Option("--normaliser", help="none, plain, kaldi, english, or a YAML file of rules."),
+    ] = "none",
+    alignment: Annotated[
+        Literal["levenshtein", "sclite"],
+        typer.Option("--alignment", help="Fewest errors, or just as NIST's sclite aligns."),
+    ] = "levenshtein",
+    partial: Annotated[
+        bool,
+        typer.Option("--partial", help="Score what both files have, and say PARTIAL."),
+    ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for wer.json and Kaldi's files.")
+        Path | None, typer.Option("--out", help="Folder for wer.json and Kaldi's scoring files.")
     ] = None,
 ) -> None:
-    """Word error rate of one hypothesis file, with a 95% bootstrap interval.
+    """Word, character and sentence error rate of one system, with 95% bootstrap intervals.
 
     Refuses missing, extra and duplicate utterances; an empty hypothesis counts its deletions.
     """
-    from rich.console import Console
+    from asr_kd.report.comparison import Scoring
+    from asr_kd.report.score import score_files
+    from asr_kd.score.normalise import normaliser as named
 
-    from asr_kd.artefact import Artefact
-    from asr_kd.report.table import operations, percent, terminal
-    from asr_kd.score.result import score, write_score
-    from asr_kd.score.text import read_pair, read_utt2spk
-
-    ref_text, hyp_text = read_pair(ref, hyp)
-    speakers = read_utt2spk(utt2spk, ref_text) if utt2spk else None
-    result = score(ref_text, hyp_text, speakers)
-    rows = [
-        (name, str(n.words), percent(n.wer, interval, 2) if n.words else "—", operations(n))
-        for name, n, interval in [
-            *((speaker, n, None) for speaker, n in result.speakers.items()),
-            ("all", result.corpus, result.interval),
-        ]
-    ]
-    title = f"{hyp}: word error rate, 95% interval over {result.blocks}"
-    Console().print(terminal(title, ("speaker", "words", "WER %", "S / D / I"), rows))
-    for note in result.notes():
-        typer.echo(note)
-    if out is not None:
-        inputs = {"ref": ref, "hyp": hyp} | ({"utt2spk": utt2spk} if utt2spk else {})
-        artefact = Artefact(out, "score", {}, inputs)
-        if not artefact.is_done():
-            write_score(result, artefact.begin(), out)
-            artefact.publish()
+    if len(files) > 2:
+        raise typer.BadParameter("a reference and one hypothesis file; compare takes several")
+    score_files(files, utt2spk, Scoring(named(normaliser), alignment, partial), out)

@@ -2,7 +2,9 @@
 
 `wer_<lmwt>_<wip>` (the output of `compute-wer`), `scoring_kaldi/best_wer`, and
 `scoring_kaldi/wer_details/{lmwt,wip,per_utt,per_spk,ops}`, as `steps/scoring/score_kaldi_wer.sh`
-makes them. Alignments are ours: where several are equally good, Kaldi may show another one.
+makes them. Alignments are ours: where several are equally good, Kaldi may show another one. In
+`ops` equal counts are in the order of their characters' code points; Kaldi's `sort -i` passes over
+all that is not ASCII.
 """
 
 from collections import Counter
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from asr_kd.io.atomic import write_text
 from asr_kd.score.alignment import CORRECT, DELETION, INSERTION, SUBSTITUTION, Alignments
+from asr_kd.score.join import Partial
 from asr_kd.score.text import Text
 
 _GAP = "***"
@@ -32,7 +35,7 @@ def write_kaldi_files(
     hyp: Text,
     alignments: Alignments,
     utt2spk: Mapping[str, str] | None = None,
-    not_scored: int = 0,
+    partial: Partial | None = None,
     lmwt: str = "1",
     wip: str = "0.0",
 ) -> None:
@@ -44,11 +47,11 @@ def write_kaldi_files(
         ref, hyp: the words that were aligned.
         alignments: of `ref` and `hyp`.
         utt2spk: speakers; without them there is no `per_spk`.
-        not_scored: utterances without a hypothesis that were left out; `[PARTIAL]` if there are.
+        partial: what was left out, if anything; the word error rate then says `[PARTIAL]`.
         lmwt, wip: language model weight and word insertion penalty, for the names of files.
     """
     counts = alignments.counts()
-    lines = _wer_lines(counts, not_scored)
+    lines = _wer_lines(counts, partial)
     name = f"wer_{lmwt}_{wip}"
     details = folder / "scoring_kaldi" / "wer_details"
     write_text(folder / name, "".join(f"{line}\n" for line in lines))
@@ -71,15 +74,16 @@ def write_kaldi_files(
         write_text(details / "per_spk", "".join(_speaker_lines(speakers, counts)))
 
 
-def _wer_lines(counts: NDArray[np.int64], not_scored: int) -> list[str]:
+def _wer_lines(counts: NDArray[np.int64], partial: Partial | None) -> list[str]:
     correct, sub, deleted, inserted = counts.sum(axis=0).tolist()
     errors, words = sub + deleted + inserted, correct + sub + deleted
     wrong, sentences = int((counts[:, 1:].sum(axis=1) > 0).sum()), len(counts)
+    absent = partial.of - partial.scored if partial else 0
     return [
         f"%WER {100 * errors / words:.2f} [ {errors} / {words}, {inserted} ins, {deleted} del, "
-        f"{sub} sub ]{' [PARTIAL]' if not_scored else ''}",
+        f"{sub} sub ]{' [PARTIAL]' if partial else ''}",
         f"%SER {100 * wrong / sentences:.2f} [ {wrong} / {sentences} ]",
-        f"Scored {sentences} sentences, {not_scored} not present in hyp.",
+        f"Scored {sentences} sentences, {absent} not present in hyp.",
     ]
 
 

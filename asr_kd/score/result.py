@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asr_kd import __version__
 from asr_kd.errors import InputError
@@ -16,7 +17,9 @@ from asr_kd.score.bootstrap import (
     LEVEL,
     RESAMPLES,
     Interval,
+    bca_interval,
     block_sums,
+    jackknife_sums,
     percentile_interval,
     resampled_sums,
 )
@@ -62,7 +65,8 @@ class Score:
         corpus: counts over all utterances.
         utterances: utterance id → counts.
         speakers: speaker → counts; empty where speakers are not known.
-        interval: of the word error rate, by bootstrap.
+        interval: of the word error rate, percentiles of the bootstrap.
+        bca: the same, bias-corrected and accelerated.
         blocks: what the bootstrap drew, "speakers" or "utterances".
         characters: character errors (`wer.character_errors`).
         sentences: utterances with any word error.
@@ -78,6 +82,7 @@ class Score:
     utterances: dict[str, WordErrors]
     speakers: dict[str, WordErrors]
     interval: Interval
+    bca: Interval
     blocks: str
     characters: Rate
     sentences: Rate
@@ -96,8 +101,9 @@ class Score:
             "utterances": len(self.utterances),
             "speakers": len(self.speakers),
             "interval": list(self.interval),
+            "interval_bca": list(self.bca),
             "interval_level": LEVEL,
-            "interval_by": f"percentile bootstrap over {self.blocks}, {RESAMPLES} resamples",
+            "interval_by": f"bootstrap over {self.blocks}, {RESAMPLES} resamples",
             **_rate("cer", "characters", self.characters),
             **_rate("ser", "sentences", self.sentences),
             "scorer": f"asr-kd {__version__}",
@@ -114,7 +120,9 @@ class Score:
         """What a reader of the word error rate has to know, a line each."""
         cer, ser = self.characters, self.sentences
         return [
-            *([] if self.partial is None else [self.partial.describe()]),
+            *([] if self.partial is None else [f"{self.partial.describe()}."]),
+            f"BCa interval of the word error rate [{100 * self.bca.low:.2f}, "
+            f"{100 * self.bca.high:.2f}]%.",
             f"Character errors {_percent(cer)} of {cer.of:,} characters, spaces included; "
             f"sentence errors {_percent(ser)} of {ser.of:,} utterances.",
             f"Normaliser {self.normaliser.describe()}: changed {_changed(self.ref)} reference "
@@ -163,12 +171,13 @@ def score(
         np.ones_like(wrong),
     ])  # fmt: skip
     blocks = [utt2spk[u] if utt2spk and over_speakers else u for u in utterances]
-    wer, cer, ser = _intervals(blocks, counts)
+    (wer, cer, ser), bca = _intervals(blocks, counts)
     return Score(
         corpus=corpus,
         utterances=utterances,
         speakers=speakers,
         interval=wer,
+        bca=bca,
         blocks="speakers" if over_speakers else "utterances",
         characters=Rate(int(characters[:, 0].sum()), int(characters[:, 1].sum()), cer),
         sentences=Rate(int(wrong.sum()), len(wrong), ser),
@@ -182,11 +191,20 @@ def score(
     )
 
 
-def _intervals(blocks: Sequence[str], counts: np.ndarray) -> list[Interval]:
-    """Of each pair of columns, errors and what they are of: one draw of blocks for all."""
-    totals = resampled_sums(block_sums(blocks, counts)[None])
+def _intervals(blocks: Sequence[str], counts: NDArray[np.int64]) -> tuple[list[Interval], Interval]:
+    """Of each pair of columns, errors and what they are of: one draw of blocks for all.
+
+    Returns:
+        Percentile intervals of all pairs, and the BCa interval of the first.
+    """
+    sums = block_sums(blocks, counts)[None]
+    totals, without = resampled_sums(sums), jackknife_sums(sums)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return [percentile_interval(totals[:, k] / totals[:, k + 1]) for k in (0, 2, 4)]
+        drawn = totals[:, ::2] / totals[:, 1::2]
+        bca = bca_interval(
+            drawn[:, 0], counts[:, 0].sum() / counts[:, 1].sum(), without[:, 0] / without[:, 1]
+        )
+    return [percentile_interval(column) for column in drawn.T], bca
 
 
 def _rate(name: str, of: str, rate: Rate) -> dict[str, Any]:
@@ -233,7 +251,7 @@ def write_score(
         result.hyp.text,
         result.alignments,
         result.utt2spk,
-        result.partial.of - result.partial.scored if result.partial else 0,
+        result.partial,
         lmwt,
         wip,
     )

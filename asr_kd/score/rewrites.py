@@ -65,7 +65,7 @@ def plain(words: list[str]) -> list[str]:
 
 def kaldi(words: list[str]) -> list[str]:
     """Without words for noise, silence and the unknown word (`KALDI_RULES`)."""
-    said = (_LAUGHED.sub(r"\1", word) if word[0] == "[" else word for word in words)
+    said = (laughed[1] if (laughed := _LAUGHED.fullmatch(word)) else word for word in words)
     return [word for word in said if not _NO_WORD.fullmatch(word)]
 
 
