@@ -1,6 +1,7 @@
 """How figures are written, the same on the terminal and in Markdown."""
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from asr_kd.score.bootstrap import Interval
@@ -69,18 +70,22 @@ def terminal(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -
 
     table = Table(title=Text(title, style="bold"), title_justify="left", box=SIMPLE_HEAD,
                   padding=(0, 1, 0, 0), pad_edge=False)  # fmt: skip
+    cells = [[_broken(cell) for cell in row] for row in rows]
     for i, name in enumerate(header):
-        table.add_column(name, justify="right" if i else "left", no_wrap=not i, overflow="fold")
-    for row in rows:
+        # A heading is no wider than the figures below it, if its words are not.
+        lines = [*name.split(), *(line for row in cells for line in row[i].split("\n"))]
+        heading = Text(fill(name, max(map(len, lines)), break_on_hyphens=False))
+        table.add_column(heading, justify="right" if i else "left", no_wrap=not i, overflow="fold")
+    for row in cells:
         # As Text, so that a name in brackets is no markup.
-        table.add_row(*(Text(_broken(cell)) for cell in row))
+        table.add_row(*map(Text, row))
     return table
 
 
 def _broken(cell: str) -> str:
-    for word in ("[", "(", "defined", "inside", "outside"):
+    for word in ("[", "(", "defined", "inside", "outside", "the noise"):
         cell = cell.replace(f" {word}", f"\n{word}")
-    return cell.replace(", ", ",")
+    return cell.replace(" − ", " −\n").replace(", ", ",")
 
 
 def _escape(cell: str) -> str:

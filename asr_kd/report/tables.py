@@ -70,9 +70,7 @@ def systems_table(title: str, rows: Sequence[Row], partial: Partial | None) -> T
             [_share(row) for row in rows],
         ),
     ]
-    shown = [(column, cells) for column, cells in columns if any(c is not EMPTY for c in cells)]
-    cells = list(zip(*(cells for _, cells in shown), strict=True))
-    return Table(title, [column for column, _ in shown], cells)
+    return _table(title, columns)
 
 
 def pairs_table(
@@ -87,18 +85,35 @@ def pairs_table(
         notes: lines below the table.
     """
     what = "two-sided" + (f", corrected by Holm for {family} comparisons" if family > 1 else "")
-    columns = [
-        Column("difference", text=True),
-        Column(f"WER, points{partial_mark(partial)}", "With its 95% interval.", plot=True),
-        Column("frame accuracy, points", "With its 95% interval.", plot=True),
-        *(Column(f"{name} p", f"p-value, {what}.") for name in TESTS.values()),
-        Column("can show, points", "The smallest difference that such a pair's test can show."),
+    columns: list[tuple[Column, list[Cell]]] = [
+        (Column("difference", text=True), [_difference_name(pair) for pair in pairs]),
+        (
+            Column(f"WER, points{partial_mark(partial)}", "With its 95% interval.", plot=True),
+            [_wer_difference(pair) for pair in pairs],
+        ),
+        (
+            Column("frame accuracy, points", "With its 95% interval.", plot=True),
+            [_accuracy_difference(pair) for pair in pairs],
+        ),
+        *(
+            (Column(f"{name} p", f"p-value, {what}."), [_p_cell(pair, test) for pair in pairs])
+            for test, name in TESTS.items()
+        ),
+        (
+            Column("can show, points", "The smallest difference that such a pair's test can show."),
+            [_smallest(pair) for pair in pairs],
+        ),
     ]
-    rows = [_pair_cells(pair) for pair in pairs]
-    if all(pair.frame_accuracy is None for pair in pairs):
-        del columns[2]
-        rows = [[*row[:2], *row[3:]] for row in rows]
-    return Table("Differences", columns, rows, notes)
+    return _table("Differences", columns, notes)
+
+
+def _table(
+    title: str, columns: Sequence[tuple[Column, Sequence[Cell]]], notes: Sequence[str] = ()
+) -> Table:
+    """A table of the columns in which any cell says something."""
+    shown = [(name, cells) for name, cells in columns if any(cell.text != NONE for cell in cells)]
+    rows = list(zip(*(cells for _, cells in shown), strict=True))
+    return Table(title, [name for name, _ in shown], rows, notes)
 
 
 def texts(table: Table) -> tuple[list[str], list[list[str]]]:
@@ -153,26 +168,30 @@ def _share(row: Row) -> Cell:
     return Cell(NOT_DEFINED)
 
 
-def _pair_cells(pair: Pair) -> list[Cell]:
+def _difference_name(pair: Pair) -> Cell:
+    return Cell(f"{pair.result.a} − {pair.result.b}")
+
+
+def _wer_difference(pair: Pair) -> Cell:
     result = pair.result
-    accuracy = pair.frame_accuracy
     bca = f"BCa {difference(result.difference, result.bca)}, better in {result.better:.1%}"
-    smallest = result.smallest
-    return [
-        Cell(f"{result.a} − {result.b}"),
-        figure(
-            judged(result.difference, result.percentile), result.difference, result.percentile,
-            f"{bca} of resamples",
-        ),
-        EMPTY if accuracy is None else figure(
-            judged(accuracy.value, accuracy.interval), accuracy.value, accuracy.interval
-        ),
-        *(_test_cell(pair, name) for name in TESTS),
-        EMPTY if smallest is None else Cell(f"{100 * smallest:.1f}", 100 * smallest),
-    ]  # fmt: skip
+    text = judged(result.difference, result.percentile)
+    return figure(text, result.difference, result.percentile, f"{bca} of resamples")
 
 
-def _test_cell(pair: Pair, name: str) -> Cell:
+def _accuracy_difference(pair: Pair) -> Cell:
+    found = pair.frame_accuracy
+    if found is None:
+        return EMPTY
+    return figure(judged(found.value, found.interval), found.value, found.interval)
+
+
+def _smallest(pair: Pair) -> Cell:
+    smallest = pair.result.smallest
+    return EMPTY if smallest is None else Cell(f"{100 * smallest:.1f}", 100 * smallest)
+
+
+def _p_cell(pair: Pair, name: str) -> Cell:
     test, corrected = pair.result.test(name), pair.corrected[name]
     if test.p_value is None or corrected is None:
         return Cell(NONE, note=test.note)
