@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,8 @@ from asr_kd.report.pairs import Pair
 from asr_kd.report.statistics import Estimate, Row, Statistics
 from asr_kd.score.pair import TESTS
 
-SCHEMA = Path(__file__).parent / "schema" / "compare-1.schema.json"
 FORMAT = "asr_kd compare 1"
-"""Stands in results.json; another number is another schema."""
+"""Stands in results.json; `schema/compare-1.schema.json` says what it holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +35,7 @@ class SetFigures:
 
 
 def results_json(title: str, command: str, scoring: Scoring, sets: Sequence[SetFigures]) -> str:
-    """The text of results.json; `SCHEMA` says what it holds. Rates are parts of 1, not percent."""
+    """The text of results.json. Rates are parts of 1, not percent."""
     content = {
         "format": FORMAT,
         "version": __version__,
