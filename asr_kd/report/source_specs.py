@@ -19,7 +19,7 @@ _OPTION = re.compile(r"(?P<rest>.+),(?P<name>dev|format)=(?P<value>[^,]*)")
 _SYSTEM = re.compile(
     r"((?P<role>[^@:={}]+)(@(?P<seed>[^@:={}]+))?(:(?P<set>[^@:={}]+))?=)?(?P<path>.+)"
 )
-_SET_FILE = re.compile(r"((?P<set>[^=/]+)=)?(?P<path>.+)")
+_SET_FILE = re.compile(r"((?P<set>[^=/]+)=)?(?P<path>.*[^=])")
 # What a placeholder matches in a path; a role may hold anything but a slash.
 _PLACES = {"{role}": "[^/]+", "{seed}": "[A-Za-z0-9]+", "{set}": "[^/]+"}
 _WILD = re.compile(r"(\{role\}|\{seed\}|\{set\}|\*\*/|\*\*|\*|\?|\[[^\]]+\])")
