@@ -131,8 +131,9 @@ def _paths(
     rows, columns = _columns(ref, batch, reverse=False), _columns(hyp, batch, reverse=True)
     height, width, count = len(rows), len(columns) + 1, len(batch)
     gain = np.min_scalar_type(rule.right * min(height, len(columns)))
-    # Only a batch of one utterance has more than one band: the rows of the table are then cut.
-    band = max(1, _CELLS_OF_A_BAND // width) if count == 1 else height + 1
+    band = height + 1
+    if count == 1:  # a long utterance: so many rows that band * (band + width) cells are allowed
+        band = max(1, int((width**2 / 4 + _CELLS_OF_A_BAND) ** 0.5 - width / 2))
     bands = list(pairwise([*range(0, max(height, 1), band), height]))
     tops = [np.zeros((width, count), gain)]
     for start, end in bands[:-1]:
@@ -142,7 +143,7 @@ def _paths(
     for (start, end), top in zip(reversed(bands), reversed(tops), strict=True):
         choices, _ = _fill(rows[start:end], columns, top, rule)
         if start == 0:
-            choices[0, 1:] = INSERTION
+            choices[1:width, 0] = INSERTION
         column = _trace(choices, np.minimum(ref_lengths, end) - start, column, backward)
     taken = np.array(backward[::-1], np.uint8).reshape(-1, count).T
     real = taken != _STOP
@@ -159,13 +160,13 @@ def _fill(rows: Ids, columns: Ids, top: Bytes, rule: Rule) -> tuple[Bytes, Bytes
         rule: costs and ties.
 
     Returns:
-        (R + 1, C + 1, B) the best last step to each cell (`_STOP` in the top row), and (C + 1, B)
-        the gains of the last row.
+        (R + C + 1, R + 1, B) the best last step to the cell of each anti-diagonal (row + column)
+        and row (`_STOP` in the top row), and (C + 1, B) the gains of the last row.
     """
     height, width, count = len(rows), len(columns), rows.shape[1]
-    choices = np.empty((height + 1, width + 1, count), np.uint8)
-    choices[:, 0], choices[0] = DELETION, _STOP
-    cells = choices.reshape(-1, count)
+    choices = np.empty((height + width + 1, height + 1, count), np.uint8)
+    choices[:, 0] = _STOP
+    choices[range(1, height + 1), range(1, height + 1)] = DELETION  # the first column
     if not height or not width:
         return choices, top
     bottom = np.zeros_like(top)
@@ -175,7 +176,7 @@ def _fill(rows: Ids, columns: Ids, top: Bytes, rule: Rule) -> tuple[Bytes, Bytes
     others, pairs = np.empty((2, height, count), top.dtype)
     gains[0, 0], gains[1, 0] = top[0], top[min(1, width)]
     difference, wrong = top.dtype.type(rule.right - rule.wrong), top.dtype.type(rule.wrong)
-    for d in range(2, height + width + 1):  # row + column of the cells
+    for d in range(2, height + width + 1):
         before, last, here = gains[(d - 2) % 3], gains[(d - 1) % 3], gains[d % 3]
         first, end = max(1, d - width), min(height, d - 1) + 1
         size = end - first
@@ -191,8 +192,7 @@ def _fill(rows: Ids, columns: Ids, top: Bytes, rule: Rule) -> tuple[Bytes, Bytes
         alone = not_pair(pair, other).view(np.uint8)
         insertion = np.greater_equal(left, up).view(np.uint8)
         insertion &= alone
-        cell = first * (width + 1) + d - first
-        np.add(alone, insertion, out=cells[cell : cell + (size - 1) * width + 1 : width])
+        np.add(alone, insertion, out=choices[d, first:end])
         if d <= width:
             here[0] = top[d]
         if d >= height:
@@ -206,20 +206,20 @@ def _trace(
     """Follows the choices from each utterance's last cell to the band's top row.
 
     Args:
-        choices: (R + 1, C + 1, B) as `_fill` gives them.
+        choices: (R + C + 1, R + 1, B) as `_fill` gives them.
         row, column: (B,) where each utterance's path ends.
         backward: gets a row of B steps after the other, `_STOP` where an utterance has no more.
 
     Returns:
         (B,) the columns at which the paths leave the band.
     """
-    _, width, count = choices.shape
+    _, height, count = choices.shape
     cells = choices.reshape(-1)
-    back = count * np.array([width + 1, width, 1, 0])  # for each choice
-    at = (row * width + column) * count + np.arange(count)
+    back = count * np.array([2 * height + 1, height + 1, height, 0])  # for each choice
+    at = ((row + column) * height + row) * count + np.arange(count)
     while True:
         step = cells.take(at)
         if (step == _STOP).all():
-            return at // count
+            return at // (height * count)
         backward.append(step)
         at -= back.take(step)
