@@ -19,7 +19,6 @@ from asr_kd.score.bootstrap import (
     Interval,
     bca_interval,
     block_sums,
-    jackknife_sums,
     percentile_interval,
     resampled_sums,
 )
@@ -197,8 +196,8 @@ def _intervals(blocks: Sequence[str], counts: NDArray[np.int64]) -> tuple[list[I
     Returns:
         Percentile intervals of all pairs, and the BCa interval of the first.
     """
-    sums = block_sums(blocks, counts)[None]
-    totals, without = resampled_sums(sums), jackknife_sums(sums)
+    sums = block_sums(blocks, counts)
+    totals, without = resampled_sums(sums[None]), sums.sum(axis=0) - sums
     with np.errstate(invalid="ignore", divide="ignore"):
         drawn = totals[:, ::2] / totals[:, 1::2]
         bca = bca_interval(
