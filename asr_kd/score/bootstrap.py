@@ -12,12 +12,13 @@ the seeds is therefore moved by draws from Student's t distribution with S - 1 d
 its scale the seeds' standard error: of data without blocks the interval is the one of the t test.
 """
 
+import math
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtrit
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -128,14 +129,17 @@ def _draw(rng: np.random.Generator, resamples: int, items: int) -> Floats:
 def percentile_interval(
     samples: Floats, lowest: float = -np.inf, highest: float = np.inf
 ) -> Interval:
-    """The central interval of `LEVEL` of the samples; NaN samples (an empty draw) are left out.
+    """The central interval of `LEVEL` of the samples; infinite and NaN ones are left out.
+
+    A draw of blocks without words has no rate.
 
     Args:
         samples: (R,).
         lowest, highest: what can happen; the interval ends there.
     """
     tail = 50 * (1 - LEVEL)
-    low, high = np.nanpercentile(samples, [tail, 100 - tail]).clip(lowest, highest)
+    defined = samples[np.isfinite(samples)]
+    low, high = np.percentile(defined, [tail, 100 - tail]).clip(lowest, highest)
     return Interval(float(low), float(high))
 
 
@@ -157,7 +161,6 @@ def bca_interval(
     samples: Floats,
     point: float,
     jackknife: Floats,
-    per_seed: Floats | None = None,
     lowest: float = -np.inf,
     highest: float = np.inf,
 ) -> Interval:
@@ -165,38 +168,57 @@ def bca_interval(
 
     Efron & Tibshirani 1993, "An Introduction to the Bootstrap", section 14.3. The percentiles are
     moved by how far the median of the resamples is from the figure (samples equal to it count
-    half) and by the skewness of the blocks' influence on it. Seeds move the mean symmetrically
-    (module docstring): they add to the variance that the skewness is relative to.
+    half) and by the skewness of the blocks' influence on it. It is for one seed of training: it
+    takes a normal distribution behind the figure for granted, and Student's tails, by which few
+    seeds move it (module docstring), throw its ends far out; `widened_by_seeds` brings them in.
 
     Args:
-        samples: (R,) the figure of each resample; NaN (an empty draw) is left out.
+        samples: (R,) the figure of each resample; infinite and NaN ones are left out.
         point: the figure of the data as they are.
         jackknife: (G,) the figure without one block each (`jackknife_sums`).
-        per_seed: (S,) the figure of each seed alone; None where there is one seed.
         lowest, highest: what can happen; the interval ends there.
     """
-    samples = samples[~np.isnan(samples)]
+    samples = samples[np.isfinite(samples)]
     below = (np.mean(samples < point) + np.mean(samples <= point)) / 2
     if not 0 < below < 1:  # all resamples on one side: there is nothing to correct by
         return percentile_interval(samples, lowest, highest)
     bias = ndtri(below)
     tail = ndtri((1 - LEVEL) / 2)
-    acceleration = _acceleration(jackknife, per_seed)
+    acceleration = _acceleration(jackknife)
     ends = bias + np.array([tail, -tail])
     moved = 100 * ndtr(bias + ends / (1 - acceleration * ends))
     low, high = np.percentile(samples, moved).clip(lowest, highest)
     return Interval(float(low), float(high))
 
 
-def _acceleration(jackknife: Floats, per_seed: Floats | None) -> float:
+def widened_by_seeds(interval: Interval, point: float, per_seed: Floats) -> Interval:
+    """The interval of a mean over seeds, of one that holds the spread of blocks alone.
+
+    Each end's distance from the figure and the half-width of the seeds' t interval are added in
+    quadrature (Zou & Donner 2008, "Construction of confidence limits about effect measures",
+    Statistics in Medicine 27).
+
+    Args:
+        interval: of the mean over the seeds, of resampled blocks.
+        point: the mean over the seeds.
+        per_seed: (S,) the figure of each seed alone, S > 1.
+    """
+    seeds = len(per_seed)
+    error = np.std(per_seed, ddof=1) / np.sqrt(seeds)
+    half = float(stdtrit(seeds - 1, (1 + LEVEL) / 2) * error)
+    return Interval(
+        point - math.hypot(point - interval.low, half),
+        point + math.hypot(interval.high - point, half),
+    )
+
+
+def _acceleration(jackknife: Floats) -> float:
     """A sixth of the skewness of the figure's distribution, by the jackknife."""
-    defined = jackknife[~np.isnan(jackknife)]
+    defined = jackknife[np.isfinite(jackknife)]
     if not len(defined):
         return 0.0
     influence = defined.mean() - defined
     variance = np.sum(influence**2)
-    if per_seed is not None and len(per_seed) > 1:
-        variance += np.var(per_seed, ddof=1) / len(per_seed)
     return float(np.sum(influence**3) / (6 * variance**1.5)) if variance > 0 else 0.0
 
 

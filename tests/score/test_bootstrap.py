@@ -1,12 +1,16 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from asr_kd.score.bootstrap import (
     Interval,
+    bca_interval,
     block_sums,
+    jackknife_sums,
     percentile_interval,
     ratio_interval,
     resampled_sums,
+    widened_by_seeds,
 )
 
 
@@ -121,9 +125,104 @@ def test_an_interval_ends_where_nothing_can_happen() -> None:
     assert percentile_interval(samples, 0) == pytest.approx((0, 1.925))
 
 
-def test_a_draw_without_words_is_left_out() -> None:
-    interval = ratio_interval(["a", "b"], [1, 0], [2, 0])
-    assert interval == Interval(0.5, 0.5)
+@pytest.mark.parametrize("insertions", [0, 3])
+def test_a_draw_without_words_is_left_out(insertions: int) -> None:
+    # Without words the rate of 3 insertions is infinite, that of none is not a number.
+    interval = ratio_interval(["a", "b"], [1, insertions], [2, 0])
+    assert interval.low == 0.5
+    assert interval.high in (0.5, 2)
+    samples = np.array([np.nan, np.inf, 1.0, 2.0, 3.0])
+    for of in (percentile_interval(samples), bca_interval(samples, 2.0, samples)):
+        assert of == pytest.approx((1.05, 2.95), abs=0.05)
+
+
+def bca(values: np.ndarray, statistic, resamples: int = 20_000) -> Interval:
+    """The interval of a statistic of (…, C) totals of (G, C)."""
+    return bca_interval(
+        statistic(resampled_sums(values[None], resamples)),
+        float(statistic(values.sum(axis=0))),
+        statistic(jackknife_sums(values[None])),
+    )
+
+
+def rate(totals: np.ndarray) -> np.ndarray:
+    return totals[..., 0] / totals[..., 1]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_bca_is_scipys(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    words = rng.integers(5, 60, 25).astype(float)
+    errors = rng.lognormal(0, 1.3, 25)  # skewed
+    interval = bca(np.stack([errors, words], axis=1), rate)
+    reference = stats.bootstrap(
+        (errors, words), lambda e, w, axis: e.sum(axis) / w.sum(axis), paired=True,
+        n_resamples=20_000, vectorized=True, method="BCa", rng=rng,
+    ).confidence_interval  # fmt: skip
+    width = reference.high - reference.low
+    assert interval.low == pytest.approx(reference.low, abs=0.04 * width)
+    assert interval.high == pytest.approx(reference.high, abs=0.04 * width)
+    # and another one than that of the percentiles
+    samples = rate(resampled_sums(np.stack([errors, words], axis=1)[None], 20_000))
+    assert interval.high > percentile_interval(samples).high + 0.08 * width
+
+
+def test_bca_of_samples_given() -> None:
+    # 1,000 resamples, 600 of them below the figure; influences 3, -1, -1, -1
+    samples = np.arange(1000.0)
+    interval = bca_interval(samples, 599.5, np.array([-3.0, 1, 1, 1]))
+    bias, skewness = stats.norm.ppf(0.6), (27 - 3) / (6 * 12**1.5)
+    for end, tail in zip(interval, (-1.959964, 1.959964), strict=True):
+        moved = stats.norm.cdf(bias + (bias + tail) / (1 - skewness * (bias + tail)))
+        assert end == pytest.approx(999 * moved, abs=0.01)
+
+
+def test_bca_misses_on_both_sides() -> None:
+    # Of skewed speakers the plain interval ends too low: the truth is mostly missed above it.
+    rng = np.random.default_rng(8)
+    missed = np.zeros((2, 2))
+    for trial in range(400):
+        errors = rng.exponential(1.0, 40)  # of mean 1
+        values = np.stack([errors, np.ones(40)], axis=1)
+        samples = rate(resampled_sums(values[None], 400, trial))
+        moved = bca_interval(samples, float(errors.mean()), rate(jackknife_sums(values[None])))
+        for row, interval in enumerate((percentile_interval(samples), moved)):
+            missed[row] += interval.low > 1, interval.high < 1
+    shares = missed[:, 1] / missed.sum(axis=1)
+    assert shares[0] > 0.7
+    assert shares[1] < shares[0] - 0.1
+
+
+def test_bca_where_there_is_nothing_to_correct() -> None:
+    same = np.full(10, 0.25)
+    assert bca_interval(same, 0.25, same) == Interval(0.25, 0.25)
+    assert bca_interval(np.array([1.0, 2]), 0.5, np.array([1.0, 2])) == pytest.approx(
+        (1.025, 1.975)
+    )
+    samples = np.linspace(-1, 2, 301)
+    assert bca_interval(samples, 0.5, np.ones(1), 0, 1) == Interval(0, 1)
+    plain = percentile_interval(samples)
+    assert bca_interval(samples, 0.5, np.array([np.nan])) == pytest.approx(plain)
+
+
+def test_jackknife() -> None:
+    values = np.random.default_rng(0).random((2, 5, 3))
+    for left_out, totals in enumerate(jackknife_sums(values)):
+        rest = np.delete(values, left_out, axis=1)
+        np.testing.assert_allclose(totals, rest.sum(axis=(0, 1)))
+    assert jackknife_sums(np.ones((2, 1, 3))).tolist() == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize(("seeds", "quantile"), [(2, 12.706), (3, 4.303)])
+def test_widened_by_seeds(seeds: int, quantile: float) -> None:
+    per_seed = np.random.default_rng(seeds).normal(5, 1, seeds)
+    half = quantile * np.std(per_seed, ddof=1) / np.sqrt(seeds)
+    assert widened_by_seeds(Interval(5, 5), 5.0, per_seed) == pytest.approx(
+        (5 - half, 5 + half), abs=1e-3
+    )
+    wide = widened_by_seeds(Interval(4, 7), 5.0, per_seed)
+    assert wide == pytest.approx((5 - np.hypot(1, half), 5 + np.hypot(2, half)), abs=1e-3)
+    assert widened_by_seeds(Interval(4, 7), 5.0, np.ones(seeds)) == Interval(4, 7)
 
 
 def test_utterances_of_ten_thousand_in_seconds() -> None:
