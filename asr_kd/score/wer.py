@@ -77,7 +77,7 @@ def count_errors(ref: Text, hyp: Text, method: Method = "levenshtein") -> dict[s
         Utterance id → counts, in the order of `ref`.
 
     Raises:
-        ValueError: if the utterances differ; `text.mismatches` tells users which.
+        ValueError: if the utterances differ; `join` tells users which.
     """
     return word_errors(align(ref, hyp, method))
 

@@ -4,7 +4,15 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_kd.score.wer import WordErrors, by_speaker, count_errors, total
+from asr_kd.score.alignment import align
+from asr_kd.score.wer import (
+    WordErrors,
+    by_speaker,
+    character_errors,
+    count_errors,
+    sentence_errors,
+    total,
+)
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "A"]), max_size=8)
 
@@ -90,3 +98,26 @@ def test_speakers() -> None:
     assert list(spk) == ["s1", "s2"]
     assert spk["s2"] == WordErrors(1, 2, 0, 10)
     assert total(spk.values()) == total(counts.values())
+
+
+LETTERS = st.lists(st.text("aé😀b", min_size=1, max_size=4), max_size=4)
+
+
+@given(st.lists(st.tuples(LETTERS, LETTERS), max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_characters_and_sentences(pairs: list[tuple[list[str], list[str]]]) -> None:
+    ref = {str(i): pair[0] for i, pair in enumerate(pairs)}
+    hyp = {str(i): pair[1] for i, pair in reversed(list(enumerate(pairs)))}
+    counts = character_errors(ref, hyp)
+    assert counts.shape == (len(pairs), 2)
+    wrong = sentence_errors(align(ref, hyp))
+    for utt_id, (errors, characters), one in zip(ref, counts.tolist(), wrong, strict=True):
+        sides = [list(" ".join(side[utt_id])) for side in (ref, hyp)]
+        assert errors == table_distance(*sides)
+        assert characters == len(sides[0])
+        assert one == (list(ref[utt_id]) != list(hyp[utt_id]))
+
+
+def test_words_run_together_are_a_character_error() -> None:
+    assert character_errors({"u": ["a", "b"]}, {"u": ["ab"]}).tolist() == [[1, 3]]
+    assert character_errors({"u": []}, {"u": ["ab"]}).tolist() == [[2, 0]]
