@@ -60,8 +60,8 @@ class Joined:
         partial: what is left out; None where nothing is.
     """
 
-    ref: dict[str, list[str]]
-    hyps: dict[str, dict[str, list[str]]]
+    ref: Text
+    hyps: dict[str, Text]
     partial: Partial | None
 
 
@@ -94,7 +94,8 @@ def join(
         raise InputError(strange)
     missing = {name: sorted(ref.keys() - hyp.keys()) for name, hyp in hyps.items()}
     extra = {name: sorted(hyp.keys() - ref.keys()) for name, hyp in hyps.items()}
-    kept = [utt_id for utt_id in ref if all(utt_id in hyp for hyp in hyps.values())]
+    lacking = set[str]().union(*missing.values())
+    kept = [utt_id for utt_id in ref if utt_id not in lacking]
     if not kept:
         raise InputError(f"{called[REFERENCE]}: none of its utterances is in every hypothesis file")
     found = Partial(
@@ -107,8 +108,8 @@ def join(
     if incomplete and not partial:
         raise InputError(_faults(found, called))
     return Joined(
-        {utt_id: list(ref[utt_id]) for utt_id in kept},
-        {name: {utt_id: list(hyp[utt_id]) for utt_id in kept} for name, hyp in hyps.items()},
+        {utt_id: ref[utt_id] for utt_id in kept},
+        {name: {utt_id: hyp[utt_id] for utt_id in kept} for name, hyp in hyps.items()},
         found if incomplete else None,
     )
 
@@ -116,12 +117,12 @@ def join(
 def _strangers(ref: Text, hyps: Mapping[str, Text], called: Mapping[str, str]) -> list[str]:
     """A fault for each file that shares no utterance with the reference, rather than each id."""
     faults = []
-    folded = {utt_id.casefold() for utt_id in ref}
     for name, hyp in hyps.items():
         if not hyp:
             faults.append(f"{called[name]}: no utterances")
         elif ref.keys().isdisjoint(hyp):
             why = "other ids"
+            folded = {utt_id.casefold() for utt_id in ref}
             if not folded.isdisjoint(utt_id.casefold() for utt_id in hyp):
                 why = "ids differ in capital and small letters"
             faults.append(
