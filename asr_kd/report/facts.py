@@ -1,6 +1,7 @@
 """What the reader of the tables has to know, as names and sentences."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from asr_kd.report.comparison import Comparison, Scoring
 from asr_kd.report.pairs import Pair
@@ -69,15 +70,19 @@ def _can_show(pairs: Sequence[Pair]) -> list[Fact]:
 
 
 def _kaldi(comparison: Comparison) -> list[Fact]:
-    return [
-        (
-            f"{d.role}, decoded by Kaldi",
-            f"LM weight {d.info['lmwt']}, word insertion penalty {d.info['wip']}, the best on "
-            f"{d.info['chosen_on']} ({d.info['chosen_wer']}%).",
-        )
-        for d in comparison.decodings
-        if d.source.kind == "kaldi"
-    ]
+    facts = []
+    for decoding in comparison.decodings:
+        info = decoding.info
+        if decoding.source.kind != "kaldi":
+            continue
+        chosen = "the only ones that were scored"
+        if info["chosen_on"] is not None:
+            chosen = f"the best on {info['chosen_on']} ({info['chosen_wer']}%)"
+            if Path(info["chosen_on"]).resolve() == decoding.path.resolve():
+                chosen += ", the test set itself, which flatters"
+        scales = f"LM weight {info['lmwt']}, word insertion penalty {info['wip']}"
+        facts.append((f"{decoding.role}, decoded by Kaldi", f"{scales}: {chosen}."))
+    return facts
 
 
 def common_facts(scoring: Scoring, statistics: Sequence[Statistics], pairs: int) -> list[Fact]:

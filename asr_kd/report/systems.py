@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from asr_kd.errors import InputError
 from asr_kd.report.comparison import Comparison, Decoding, Scoring
@@ -77,7 +77,10 @@ def _read_set(name: str, sources: Sequence[Source], scoring: Scoring) -> Compari
     measured: list[Frames | None] = []
     for source in sources:
         try:
-            loaded.append(read_source(source))
+            one = read_source(source)
+            if loaded and one.ref.text == loaded[0].ref.text:
+                one = replace(one, ref=loaded[0].ref)  # one copy in memory
+            loaded.append(one)
             measured.append(_read_frames(source))
         except InputError as error:
             faults += error.faults
@@ -136,14 +139,14 @@ def _other_reference(one: Loaded, first: Loaded) -> Iterator[str]:
     mine, theirs = one.ref.text, first.ref.text
     if mine == theirs:
         return
-    where = one.ref.source
+    where, there = one.ref.source, first.ref.source
     for utt_id in sorted(mine.keys() | theirs):
         if utt_id not in mine:
-            yield f"{where}: {utt_id}: no reference (it is in {first.ref.source})"
+            yield f"{where}: {utt_id}: no reference (it is in {there}); give one --ref for both"
         elif utt_id not in theirs:
-            yield f"{where}: {utt_id}: is not in {first.ref.source}"
+            yield f"{where}: {utt_id}: is not in {there}; give one --ref for both"
         elif mine[utt_id] != theirs[utt_id]:
-            yield f"{where}: {utt_id}: another reference than in {first.ref.source}"
+            yield f"{where}: {utt_id}: another reference than in {there}"
 
 
 def _other_speakers(
