@@ -1,7 +1,7 @@
 """Two systems on one test set: their difference, its intervals, all tests, what could be shown."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -28,8 +28,23 @@ TESTS = ("bootstrap", "mapsswe", "mcnemar", "wilcoxon", "sign")
 
 
 @dataclass(frozen=True, eq=False)
+class _Drawn:
+    """Words and errors of one side, by block.
+
+    Attributes:
+        values: (S, G, 2) of each seed and block.
+        totals: (R, 2) of resamples of blocks and seeds; a seed of draws gives all sides the same.
+        of_blocks: (R, 2) of resamples of blocks alone, of the mean over seeds.
+    """
+
+    values: Floats
+    totals: Floats
+    of_blocks: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class PairSide:
-    """One system of a pair; keep it for several pairs, it remembers its counts.
+    """One system of a pair; keep it for several pairs, it remembers its counts and draws.
 
     Attributes:
         name: for messages and tables.
@@ -41,6 +56,7 @@ class PairSide:
     name: str
     alignments: Sequence[Alignments]
     seeds: Sequence[str | None]
+    _drawn: dict[Hashable, _Drawn] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def utt_ids(self) -> tuple[str, ...]:
@@ -61,14 +77,26 @@ class PairSide:
     def _counts(self) -> list[NDArray[np.int64]]:
         return [alignments.counts() for alignments in self.alignments]
 
-    def errors(self, seeds: Sequence[str | None]) -> Floats:
-        """(S, N) errors of each utterance, means over the decodings of each seed.
+    def drawn(
+        self, blocks: tuple[str, ...], seeds: Sequence[str | None], resamples: int, seed: int
+    ) -> _Drawn:
+        """Resamples of N utterances' blocks and of seeds.
 
         Raises:
             ValueError: if there is no decoding of a seed.
         """
-        each = [np.sum(counts[:, 1:], axis=1) for counts in self._counts]
-        return self._by_seed(seeds, each)
+        key = (blocks, tuple(seeds), resamples, seed)
+        if key not in self._drawn:
+            each = [np.sum(counts[:, 1:], axis=1) for counts in self._counts]
+            errors = self._by_seed(seeds, each)
+            sums = block_sums(blocks, np.concatenate([[self.words], errors]).T)
+            words = np.broadcast_to(sums[:, 0], (len(seeds), len(sums)))
+            values = np.stack([words, sums[:, 1:].T], axis=2)
+            totals = of_blocks = resampled_sums(values, resamples, seed)
+            if len(seeds) > 1:
+                of_blocks = resampled_sums(values.mean(axis=0)[None], resamples, seed)
+            self._drawn[key] = _Drawn(values, totals, of_blocks)
+        return self._drawn[key]
 
     def wrong(self, seeds: Sequence[str | None]) -> Floats:
         """(N,) share of the decodings in which an utterance has an error, seeds of one weight."""
@@ -155,41 +183,34 @@ def compare_pair(
         raise ValueError("the reference has no words")
     named = {of for side in (a, b) for of in side.seeds if of is not None}
     seeds: list[str | None] = [*sorted(named)] or [None]
-    errors_a, errors_b = a.errors(seeds), b.errors(seeds)
     if speakers is not None and (missing := [u for u in utt_ids if u not in speakers]):
         raise ValueError(f"{', '.join(missing)}: no speaker")
-    speaker_of = [speakers[u] for u in utt_ids] if speakers is not None else []
+    speaker_of = tuple(speakers[u] for u in utt_ids) if speakers is not None else ()
     blocked = len(set(speaker_of)) > 1
     blocks = "speakers" if blocked else "utterances"
-    sums = block_sums(
-        speaker_of if blocked else utt_ids, np.concatenate([[words], errors_a, errors_b]).T
-    )
-    # (S, G, 3): words, errors of a, errors of b
-    values = np.stack(
-        [
-            np.broadcast_to(sums[:, 0], (len(seeds), len(sums))),
-            sums[:, 1 : 1 + len(seeds)].T,
-            sums[:, 1 + len(seeds) :].T,
-        ],
-        axis=2,
-    )
-    point = values.sum(axis=(0, 1))
-    difference = float(_difference(point))
-    samples = _drawn(values, resamples, seed)
-    percentile = percentile_interval(samples)
-    without = _difference(jackknife_sums(values))
-    if len(seeds) == 1:
-        bca = bca_interval(samples, difference, without)
-    else:
-        of_blocks = _drawn(values.mean(axis=0)[None], resamples, seed)
-        bca = bca_interval(of_blocks, difference, without)
-        bca = widened_by_seeds(bca, difference, _difference(values.sum(axis=1)))
     segments = segment_errors([*a.cells, *b.cells])
     segments_a = a.of_segments(seeds, segments[: len(a.cells)])
     segments_b = b.of_segments(seeds, segments[len(a.cells) :])
-    rates_a, rates_b = _rates(values, blocked)
+    mine, theirs = (
+        side.drawn(speaker_of if blocked else utt_ids, seeds, resamples, seed) for side in (a, b)
+    )
+    point_a, point_b = mine.values.sum(axis=(0, 1)), theirs.values.sum(axis=(0, 1))
+    difference = float(_differences(point_a, point_b))
+    samples = _differences(mine.totals, theirs.totals)
+    samples = samples[np.isfinite(samples)]  # a draw without words has no rate
+    percentile = percentile_interval(samples)
+    bca = bca_interval(
+        _differences(mine.of_blocks, theirs.of_blocks),
+        difference,
+        _differences(jackknife_sums(mine.values), jackknife_sums(theirs.values)),
+    )
+    if len(seeds) > 1:
+        per_seed = _differences(mine.values.sum(axis=1), theirs.values.sum(axis=1))
+        bca = widened_by_seeds(bca, difference, per_seed)
+    count = mine.values.shape[1]
+    rates_a, rates_b = (_rates(drawn.values, blocked) for drawn in (mine, theirs))
     tests = [
-        _bootstrap_test(difference, samples, f"{len(sums)} {blocks}" * (len(sums) < FEW_BLOCKS)),
+        _bootstrap_test(difference, samples, f"{count} {blocks}" * (count < FEW_BLOCKS)),
         mapsswe(segments_a, segments_b),
         mcnemar(a.wrong(seeds), b.wrong(seeds)),
         wilcoxon(rates_a, rates_b),
@@ -200,8 +221,8 @@ def compare_pair(
     return PairResult(
         a=a.name,
         b=b.name,
-        wer_a=float(point[1] / point[0]),
-        wer_b=float(point[2] / point[0]),
+        wer_a=float(point_a[1] / point_a[0]),
+        wer_b=float(point_b[1] / point_b[0]),
         difference=difference,
         percentile=percentile,
         bca=bca,
@@ -215,26 +236,20 @@ def compare_pair(
     )
 
 
-def _difference(totals: Floats) -> Floats:
-    """(…,) of (…, 3) words, errors of a, errors of b."""
+def _differences(a: Floats, b: Floats) -> Floats:
+    """(…,) differences in WER, of (…, 2) words and errors of the same draws."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        rates: Floats = (totals[..., 1] - totals[..., 2]) / totals[..., 0]
+        rates: Floats = (a[..., 1] - b[..., 1]) / a[..., 0]
     return rates
 
 
-def _drawn(values: Floats, resamples: int, seed: int) -> Floats:
-    """(≤ R,) resampled differences; a draw without words has none."""
-    samples = _difference(resampled_sums(values, resamples, seed))
-    return samples[np.isfinite(samples)]
+def _rates(values: Floats, blocked: bool) -> Floats:
+    """(K,) word error rates of K speakers; none where speakers are not known.
 
-
-def _rates(values: Floats, blocked: bool) -> tuple[Floats, Floats]:
-    """(K,) word error rates of K speakers by each side; none where speakers are not known."""
-    words, of_a, of_b = values.sum(axis=0).T if blocked else np.empty((3, 0))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        # Infinite where a speaker has insertions and no words: not defined either.
-        words = np.where(words > 0, words, np.nan)
-        return of_a / words, of_b / words
+    NaN where a speaker has no words, insertions or not.
+    """
+    words, errors = values.sum(axis=0).T if blocked else np.empty((2, 0))
+    return np.divide(errors, words, out=np.full(len(words), np.nan), where=words > 0)
 
 
 def _bootstrap_test(difference: float, samples: Floats, few: str) -> Test:

@@ -85,10 +85,10 @@ def test_columns_are_paired() -> None:
 def test_the_chunks_of_a_large_draw_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     from asr_kd.score import bootstrap
 
-    values = np.ones((1, 4, 1))
+    values = np.random.default_rng(0).random((3, 5, 2))
+    at_once = resampled_sums(values, 1_000)
     monkeypatch.setattr(bootstrap, "_ELEMENTS_AT_ONCE", 12)
-    totals = resampled_sums(values, 10)
-    assert totals.tolist() == [[4.0]] * 10
+    np.testing.assert_array_equal(resampled_sums(values, 1_000), at_once)
 
 
 def test_same_seed_same_interval() -> None:

@@ -223,6 +223,24 @@ def test_few_speakers_give_intervals_that_are_too_narrow(
     assert ("drawn from only 5 speakers" in result.test("bootstrap").note) == (speakers == 5)
 
 
+def test_what_a_side_remembers_is_that_of_its_other_pairs() -> None:
+    names = ("a", "b", "c")
+    sides = [
+        PairSide(n, [made_up(i, 0.2), made_up(i + 5, 0.2)], ["1", "2"]) for i, n in enumerate(names)
+    ]
+    alone = {"u" + name[1:]: speaker + "x" for name, speaker in SPEAKERS.items()}
+    for speakers, seed in ((SPEAKERS, 0), (None, 0), (SPEAKERS, 1), (alone, 0), (SPEAKERS, 0)):
+        for a, b in ((0, 1), (0, 2), (1, 2)):
+            new = [PairSide(s.name, s.alignments, s.seeds) for s in (sides[a], sides[b])]
+            assert compare_pair(sides[a], sides[b], speakers, 200, seed) == compare_pair(
+                *new, speakers, 200, seed
+            )
+    single = side("d", ONE)
+    compare_pair(single, side("e", OTHER), SPEAKERS, 200)
+    with_seeds = compare_pair(single, sides[0], SPEAKERS, 200)
+    assert with_seeds == compare_pair(side("d", ONE), sides[0], SPEAKERS, 200)
+
+
 def test_same_seed_same_result() -> None:
     one, other = side("one", ONE), side("other", OTHER)
     first = compare_pair(one, other, SPEAKERS, 500)
