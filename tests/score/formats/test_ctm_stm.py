@@ -72,6 +72,13 @@ def test_a_channel_that_the_ctm_lacks_is_missing(tmp_path: Path) -> None:
     assert hyp.text == {"f_B_0.0_1.0": ["e"]}
 
 
+def test_files_may_be_out_of_order(tmp_path: Path) -> None:
+    stm = _write(tmp_path, "f A s2 1 2 c\ng A s3 0 1 d\nf A s1 0 1 a b\n", "r.stm")
+    ctm = _write(tmp_path, "f A 0.5 0.1 b\ng A 0 1 d\nf A 1.5 0.1 c\nf A 0.1 0.1 a\n", "h.ctm")
+    ref, hyp = read_ctm_with_stm(ctm, stm)
+    assert hyp.text == ref.text == {"f_A_0_1": ["a", "b"], "f_A_1_2": ["c"], "g_A_0_1": ["d"]}
+
+
 def test_faults_of_ctm(tmp_path: Path) -> None:
     lines = [
         "f A 0.0 0.1 a", "f A 0.1 b", "f A x 0.1 c", "f A 0.1 nan d", "f A -1 0.1 e",
