@@ -285,8 +285,11 @@ recipe_note() {  # what to call for the same table
 }
 
 write_results() {  # write_results TITLE ROLE...: the table of all repetitions
-  local title=$1 systems=() options=() n teacher role note
+  local title=$1 systems=() options=() n teacher role note pair
   shift
+  for pair in student:hard-student student:teacher ensemble:teacher; do
+    options+=(--difference "$pair")
+  done
   for n in $(seq "$seeds"); do
     for teacher in $(teachers_of "$n"); do
       systems+=("teacher@$n=$exp/decode_test/$teacher")

@@ -48,8 +48,8 @@ def set_facts(statistics: Statistics, rows: Sequence[Row], pairs: Sequence[Pair]
     if unfinished := sum(partial for partial, _ in decoded):
         facts.append((
             "Paths",
-            f"{unfinished} paths did not reach a final state; their words are counted as found, "
-            f"and partial.txt in each decode directory names them.",
+            f"{unfinished} {'paths' if unfinished > 1 else 'path'} did not reach a final state; "
+            f"words are counted as found, and partial.txt in each decode directory names them.",
         ))  # fmt: skip
     elif decoded:
         facts.append(("Paths", "all reached a final state."))

@@ -62,7 +62,8 @@ def set_report(figures: SetFigures, family: int) -> SetReport:
         family: number of pairs of all test sets, for which p-values are corrected.
     """
     partial = figures.comparison.partial
-    tables = [systems_table("Systems", figures.rows, partial)]
+    gain = figures.statistics.gain() is not None
+    tables = [systems_table(figures.rows, partial, gain)]
     if figures.pairs:
         tables.append(pairs_table(figures.pairs, partial, family))
     return SetReport(figures, tables, set_facts(figures.statistics, figures.rows, figures.pairs))

@@ -8,8 +8,10 @@ from asr_kd.score.bootstrap import Interval
 from asr_kd.score.wer import WordErrors
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
 
+_GAP = 2  # columns of a terminal between those of a table
 NONE = "—"
 NOT_DEFINED = "not defined"
 
@@ -62,24 +64,61 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join("| " + " | ".join(_escape(cell) for cell in line) + " |\n" for line in lines)
 
 
-def terminal(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
-    """The same table for a terminal of 80 columns: what is in brackets gets its own line."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
+def terminal(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> "TerminalTable":
+    """The same table for a terminal: what is in brackets gets its own line.
 
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=SIMPLE_HEAD,
-                  padding=(0, 1, 0, 0), pad_edge=False)  # fmt: skip
-    cells = [[_broken(cell) for cell in row] for row in rows]
-    for i, name in enumerate(header):
+    Where the terminal is too narrow the columns are shared among several tables, in each of which
+    the first column stands.
+    """
+    return TerminalTable(title, header, [[_broken(cell) for cell in row] for row in rows])
+
+
+class TerminalTable:
+    """Printed by rich; made by `terminal`."""
+
+    def __init__(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        self._title, self._header, self._rows = title, header, rows
         # A heading is no wider than the figures below it, if its words are not.
-        lines = [*name.split(), *(line for row in cells for line in row[i].split("\n"))]
-        heading = Text(fill(name, max(map(len, lines)), break_on_hyphens=False))
-        table.add_column(heading, justify="right" if i else "left", no_wrap=not i, overflow="fold")
-    for row in cells:
-        # As Text, so that a name in brackets is no markup.
-        table.add_row(*map(Text, row))
-    return table
+        self._widths = [
+            max(map(len, [*name.split(), *(line for row in rows for line in row[i].split("\n"))]))
+            for i, name in enumerate(header)
+        ]
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
+        """One table, or several."""
+        title = self._title
+        for columns in self._shared(options.max_width):
+            yield self._table(title, columns)
+            title = ""
+
+    def _shared(self, width: int) -> list[list[int]]:
+        """Columns of each table."""
+        tables: list[list[int]] = [[0]]
+        room = left = width - self._widths[0] - 2 * _GAP
+        for i, needed in enumerate(self._widths[1:], start=1):
+            if needed + _GAP > left and len(tables[-1]) > 1:
+                tables.append([0])
+                left = room
+            tables[-1].append(i)
+            left -= needed + _GAP
+        return tables
+
+    def _table(self, title: str, columns: Sequence[int]) -> "Table":
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=Text(title, style="bold"), title_justify="left", box=SIMPLE_HEAD,
+                      padding=(0, 1, 0, 0), pad_edge=False)  # fmt: skip
+        for i in columns:
+            name = fill(self._header[i], self._widths[i], break_on_hyphens=False)
+            table.add_column(
+                Text(name), justify="right" if i else "left", no_wrap=not i, overflow="fold"
+            )
+        for row in self._rows:
+            # As Text, so that a name in brackets is no markup.
+            table.add_row(*(Text(row[i]) for i in columns))
+        return table
 
 
 def _broken(cell: str) -> str:

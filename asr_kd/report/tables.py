@@ -24,13 +24,13 @@ TESTS = {"mapsswe": "MAPSSWE", "mcnemar": "McNemar", "wilcoxon": "Wilcoxon", "si
 """Tests that have a column, with their names; the bootstrap's is the difference's interval."""
 
 
-def systems_table(title: str, rows: Sequence[Row], partial: Partial | None) -> Table:
+def systems_table(rows: Sequence[Row], partial: Partial | None, gain: bool) -> Table:
     """A row for each system; columns of what no system has are left out.
 
     Args:
-        title: its heading.
         rows: of `Statistics`.
         partial: stands in the heading of every figure over words.
+        gain: whether there is an ensemble and teachers, so that shares of its gain can be told.
     """
     of = partial_mark(partial)
     any_paths = any(row.partial is not None and row.partial[0] for row in rows)
@@ -67,10 +67,10 @@ def systems_table(title: str, rows: Sequence[Row], partial: Partial | None) -> T
         ),
         (
             Column("kept %", "Share of the ensemble's gain in frame accuracy.", plot=True),
-            [_share(row) for row in rows],
+            [_share(row) if gain else EMPTY for row in rows],
         ),
     ]
-    return _table(title, columns)
+    return _table("Systems", columns)
 
 
 def pairs_table(

@@ -34,3 +34,18 @@ def test_terminal_fits_80_columns_and_is_no_markup() -> None:
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     for text in ("hard-student", "[61.4,67.3]", "[red]40[/red]", "inside", "the noise"):
         assert text in shown
+
+
+def test_columns_that_do_not_fit_go_into_another_table() -> None:
+    header = ("system", *(f"rate {i}" for i in range(9)))
+    rows = [("a", *(f"{i}2.3 [11.5, 13.9]" for i in range(9)))]
+    console = Console(file=io.StringIO(), width=80)
+    console.print(terminal("T", header, rows))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= 80
+    assert [line.count("rate") for line in lines if "system" in line] == [5, 4]
+    assert sum(line.count("[11.5,13.9]") for line in lines) == 9
+    assert sum(line.strip() == "T" for line in lines) == 1
+    console = Console(file=io.StringIO(), width=200)
+    console.print(terminal("T", header, rows))
+    assert console.file.getvalue().count("system") == 1  # type: ignore[attr-defined]
