@@ -19,15 +19,12 @@ class Confusions:
         substituted: reference word → how often another word stood in its place.
         deleted: reference word → how often nothing stood in its place.
         inserted: hypothesis word → how often it stood where the reference has none.
-        words: reference word → how often it occurred, right or wrong: of so many it was
-            substituted or deleted.
     """
 
     pairs: dict[tuple[str, str], int]
     substituted: dict[str, int]
     deleted: dict[str, int]
     inserted: dict[str, int]
-    words: dict[str, int]
 
 
 def confusions(ref: Text, runs: Sequence[tuple[Text, Alignments]]) -> Confusions:
@@ -38,7 +35,7 @@ def confusions(ref: Text, runs: Sequence[tuple[Text, Alignments]]) -> Confusions
         runs: hypothesis words and their alignment by `align`: one, or one of each seed.
 
     Returns:
-        Sums over the runs; in `words` too each run counts the reference once.
+        Sums over the runs.
     """
     vocabulary = Vocabulary()
     ref_ids = vocabulary.encode(ref.values()).ids
@@ -61,7 +58,6 @@ def confusions(ref: Text, runs: Sequence[tuple[Text, Alignments]]) -> Confusions
         {names[i]: count for i, count in _most_frequent(substituted)},
         {names[i]: count for i, count in _most_frequent(deleted)},
         {names[i]: count for i, count in _most_frequent(inserted)},
-        {names[i]: count * len(runs) for i, count in _most_frequent(rank[ref_ids])},
     )
 
 
