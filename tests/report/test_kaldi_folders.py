@@ -67,7 +67,7 @@ def test_choice_against_a_shell_pipeline(tmp_path: Path) -> None:
         "wer_${lmwt}_${wip}; done; done | awk '!n++ || $2 < best { best = $2; line = $1 } "
         'END { sub(/:.*/, "", line); print line }\''
     )
-    for seed in range(10):
+    for seed in range(3):
         rng = random.Random(seed)
         rates = {
             f"{lmwt}_{wip}": f"{rng.randrange(900, 906) / 100:.2f}"

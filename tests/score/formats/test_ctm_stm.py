@@ -134,7 +134,7 @@ def _random_case(seed: int) -> tuple[list[str], list[str]]:
     """Segments that leave gaps, touch or overlap, and words anywhere, on a grid of 0.25 s."""
     rng = random.Random(seed)
     stm, ctm = [], []
-    for waveform in range(4):
+    for waveform in range(10, 50):
         begin = rng.randrange(3)
         for _ in range(rng.randrange(1, 6)):
             end = begin + rng.randrange(1, 8)
@@ -153,7 +153,7 @@ def _random_case(seed: int) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.skipif(shutil.which("sctk") is None, reason="Debian's sctk is not installed")
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(5))
 def test_segments_are_those_of_sclite(tmp_path: Path, seed: int) -> None:
     stm_lines, ctm_lines = _random_case(seed)
     stm = _write(tmp_path, "\n".join(stm_lines) + "\n", "r.stm")
@@ -185,4 +185,5 @@ def test_segments_are_those_of_sclite(tmp_path: Path, seed: int) -> None:
     ref, hyp = read_ctm_with_stm(ctm, stm)
     assert ref.utt2spk is not None
     ours = {ref.utt2spk[u]: (ref.text[u], hyp.text[u]) for u in ref.text}
+    assert len(ours) > 40
     assert ours == sclite
