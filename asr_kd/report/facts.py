@@ -57,13 +57,15 @@ def set_facts(statistics: Statistics, rows: Sequence[Row], pairs: Sequence[Pair]
 
 
 def _can_show(pairs: Sequence[Pair]) -> list[Fact]:
+    name = "The smallest difference that this test set can show"
     found = sorted(p.result.smallest for p in pairs if p.result.smallest is not None)
     if not found:
-        return []
+        same = "these make the same errors" if pairs else "here is none to compare"
+        return [(name, f"not known: it depends on how two systems differ, and {same}.")]
     low, high = (f"{100 * end:.1f}" for end in (found[0], found[-1]))
     span = low if low == high else f"{low} to {high}, pair by pair,"
     return [(
-        "The smallest difference that this test set can show",
+        name,
         f"{span} points of WER between such systems (paired bootstrap at {ALPHA:.0%}, found in "
         f"{POWER:.0%} of such test sets).",
     )]  # fmt: skip

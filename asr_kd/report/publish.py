@@ -26,10 +26,18 @@ from asr_kd.report.tables import pairs_table, systems_table, texts
 
 @dataclass(frozen=True, eq=False)
 class SetReport:
-    """What is shown of one test set."""
+    """What is shown of one test set.
+
+    Attributes:
+        figures: all of them.
+        tables: for a terminal and RESULTS.md.
+        plotted: the same for report.html, which shows intervals as a picture.
+        facts: what the reader of the tables has to know.
+    """
 
     figures: SetFigures
     tables: Sequence[Table]
+    plotted: Sequence[Table]
     facts: Sequence[Fact]
 
 
@@ -64,9 +72,12 @@ def set_report(figures: SetFigures, family: int) -> SetReport:
     partial = figures.comparison.partial
     gain = figures.statistics.gain() is not None
     tables = [systems_table(figures.rows, partial, gain)]
+    plotted = list(tables)
     if figures.pairs:
         tables.append(pairs_table(figures.pairs, partial, family))
-    return SetReport(figures, tables, set_facts(figures.statistics, figures.rows, figures.pairs))
+        plotted.append(pairs_table(figures.pairs, partial, family, in_words=False))
+    facts = set_facts(figures.statistics, figures.rows, figures.pairs)
+    return SetReport(figures, tables, plotted, facts)
 
 
 def show(report: Report) -> None:
@@ -127,13 +138,17 @@ def _markdown(report: Report) -> str:
 
 
 def _html(report: Report) -> HtmlReport:
-    facts = [*report.facts, ("Command", report.command), ("Made by", f"asr_kd {__version__}")]
+    facts = [
+        *report.facts,
+        ("Command", report.command.replace(" \\\n   ", "")),
+        ("Made by", f"asr_kd {__version__}"),
+    ]
     return HtmlReport(report.title, facts, [_html_set(one) for one in report.sets], report.notes)
 
 
 def _html_set(one: SetReport) -> HtmlSet:
     comparison = one.figures.comparison
-    first, *others = one.tables
+    first, *others = one.plotted
     partial = comparison.partial
     return HtmlSet(
         name=comparison.name,

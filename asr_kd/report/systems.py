@@ -128,9 +128,9 @@ def _read_set(name: str, sources: Sequence[Source], scoring: Scoring) -> Compari
 def _labels(sources: Sequence[Source]) -> list[str]:
     """What tells the sources of one set apart: role and seed, and the path where it is needed."""
     short = [s.role if s.seed is None else f"{s.role}@{s.seed}" for s in sources]
-    long = [f"{label} {s.path}" for label, s in zip(short, sources, strict=True)]
+    long = [f"{label}={s.path}" for label, s in zip(short, sources, strict=True)]
     labels = [long[i] if short.count(label) > 1 else label for i, label in enumerate(short)]
-    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+    if twice := sorted({long[i] for i, label in enumerate(labels) if labels.count(label) > 1}):
         raise InputError([f"{label}: named twice" for label in twice])
     return labels
 

@@ -74,7 +74,7 @@ def systems_table(rows: Sequence[Row], partial: Partial | None, gain: bool) -> T
 
 
 def pairs_table(
-    pairs: Sequence[Pair], partial: Partial | None, family: int, notes: Sequence[str] = ()
+    pairs: Sequence[Pair], partial: Partial | None, family: int, in_words: bool = True
 ) -> Table:
     """A row for each pair: differences, p-values, and what the test set can show.
 
@@ -82,18 +82,18 @@ def pairs_table(
         pairs: of one test set, at least one.
         partial: as for systems.
         family: number of pairs that the p-values are corrected for.
-        notes: lines below the table.
+        in_words: say whether a difference is inside the noise, where no plot shows it.
     """
     what = "two-sided" + (f", corrected by Holm for {family} comparisons" if family > 1 else "")
     columns: list[tuple[Column, list[Cell]]] = [
         (Column("difference", text=True), [_difference_name(pair) for pair in pairs]),
         (
             Column(f"WER, points{partial_mark(partial)}", "With its 95% interval.", plot=True),
-            [_wer_difference(pair) for pair in pairs],
+            [_wer_difference(pair, in_words) for pair in pairs],
         ),
         (
             Column("frame accuracy, points", "With its 95% interval.", plot=True),
-            [_accuracy_difference(pair) for pair in pairs],
+            [_accuracy_difference(pair, in_words) for pair in pairs],
         ),
         *(
             (Column(f"{name} p", f"p-value, {what}."), [_p_cell(pair, test) for pair in pairs])
@@ -104,16 +104,14 @@ def pairs_table(
             [_smallest(pair) for pair in pairs],
         ),
     ]
-    return _table("Differences", columns, notes)
+    return _table("Differences", columns)
 
 
-def _table(
-    title: str, columns: Sequence[tuple[Column, Sequence[Cell]]], notes: Sequence[str] = ()
-) -> Table:
+def _table(title: str, columns: Sequence[tuple[Column, Sequence[Cell]]]) -> Table:
     """A table of the columns in which any cell says something."""
     shown = [(name, cells) for name, cells in columns if any(cell.text != NONE for cell in cells)]
     rows = list(zip(*(cells for _, cells in shown), strict=True))
-    return Table(title, [name for name, _ in shown], rows, notes)
+    return Table(title, [name for name, _ in shown], rows)
 
 
 def texts(table: Table) -> tuple[list[str], list[list[str]]]:
@@ -172,18 +170,19 @@ def _difference_name(pair: Pair) -> Cell:
     return Cell(f"{pair.result.a} − {pair.result.b}")
 
 
-def _wer_difference(pair: Pair) -> Cell:
+def _wer_difference(pair: Pair, in_words: bool) -> Cell:
     result = pair.result
     bca = f"BCa {difference(result.difference, result.bca)}, better in {result.better:.1%}"
-    text = judged(result.difference, result.percentile)
+    text = (judged if in_words else difference)(result.difference, result.percentile)
     return figure(text, result.difference, result.percentile, f"{bca} of resamples")
 
 
-def _accuracy_difference(pair: Pair) -> Cell:
+def _accuracy_difference(pair: Pair, in_words: bool) -> Cell:
     found = pair.frame_accuracy
     if found is None:
         return EMPTY
-    return figure(judged(found.value, found.interval), found.value, found.interval)
+    text = (judged if in_words else difference)(found.value, found.interval)
+    return figure(text, found.value, found.interval)
 
 
 def _smallest(pair: Pair) -> Cell:

@@ -269,3 +269,16 @@ def test_a_reference_without_words(folder: Path) -> None:
 def test_nothing_at_all() -> None:
     with pytest.raises(InputError, match="no systems"):
         compare([], None, "T", [])
+
+
+def test_a_system_named_twice(folder: Path) -> None:
+    with pytest.raises(InputError, match=f"a={folder}/a: named twice"):
+        compare([*specs(folder, "a"), *specs(folder, "a")], None, "T", [], settings(folder))
+
+
+def test_one_system_has_no_pair(folder: Path) -> None:
+    compare(specs(folder, "a"), folder / "out", "T", [], settings(folder))
+    (found,) = results(folder / "out")["sets"]
+    assert found["pairs"] == []
+    page = (folder / "out" / "RESULTS.md").read_text()
+    assert "not known: it depends on how two systems differ, and here is none" in page
