@@ -47,17 +47,22 @@ def read_utf8(path: Path) -> str:
     if kind := _binary(data):
         raise InputError(f"{path}: {kind}, not a text file of transcripts")
     data = data.removeprefix(_BOM)
-    faults = [
-        f"{path}:{number}: control character 0x{found[0][0]:02x} at column {found.start() + 1}"
-        for number, line in (enumerate(data.split(b"\n"), start=1) if _CONTROL.search(data) else ())
-        if (found := _CONTROL.search(line))
-    ]
+    control = _CONTROL.search(data)
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        faults += _encoding_faults(path, data)
-    if faults:
-        raise InputError(faults)
+        if control:
+            raise InputError(f"{path}: binary data, not a text file of transcripts") from None
+        raise InputError(_encoding_faults(path, data)) from None
+    if control:
+        raise InputError(
+            [
+                f"{path}:{number}: control character 0x{found[0][0]:02x} at column "
+                f"{found.start() + 1}"
+                for number, line in enumerate(data.split(b"\n"), start=1)
+                if (found := _CONTROL.search(line))
+            ]
+        )
     return text
 
 
@@ -73,8 +78,9 @@ def _binary(data: bytes) -> str | None:
     return f"binary data (a zero byte in line {data.count(bytes([10]), 0, position) + 1})"
 
 
-def _encoding_faults(path: Path, data: bytes) -> Iterator[str]:
-    """The lines that are not UTF-8, and those that are, where a file mixes encodings."""
+def _encoding_faults(path: Path, data: bytes) -> list[str]:
+    """What to do, and the lines that are not UTF-8; a file may mix encodings."""
+    faults: list[str] = []
     proper: list[int] = []
     for number, line in enumerate(data.split(b"\n"), start=1):
         try:
@@ -82,12 +88,12 @@ def _encoding_faults(path: Path, data: bytes) -> Iterator[str]:
                 proper.append(number)
         except UnicodeDecodeError as error:
             shown = line.decode("latin-1").strip()[:_SHOWN]
-            yield (
+            faults.append(
                 f"{path}:{number}: not UTF-8 (byte 0x{line[error.start]:02x} at column "
                 f"{error.start + 1}); as Latin-1 it reads {shown!r}"
             )
-    advice = "if that reads well, convert the file with `iconv -f LATIN1 -t UTF-8`"
+    advice = "not UTF-8; if these lines read well as Latin-1, `iconv -f LATIN1 -t UTF-8` converts"
     if proper:
         listed = ", ".join(map(str, proper[:5])) + (", …" if len(proper) > 5 else "")
-        advice = f"encodings are mixed, lines like {listed} are UTF-8: convert only the others"
-    yield f"{path}: {advice}"
+        advice = f"mixed encodings: line {listed} is UTF-8, these are not; convert these alone"
+    return [f"{path}: {advice}", *faults]

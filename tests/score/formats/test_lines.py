@@ -47,6 +47,7 @@ def test_byte_order_mark_is_no_part_of_the_first_id(tmp_path: Path) -> None:
         (gzip.compress(b"u1 a\n"), "gzip data; unpack"),
         ("u1 ä\n".encode("utf-16"), "UTF-16; convert"),
         (b"u1 a\nu2 \0BFM \n", "zero byte in line 2"),
+        (b"\x7fELF\x02\xb7\n\x15\xa7\n", "binary data, not a text file"),
     ],
 )
 def test_binary_files_are_one_fault(tmp_path: Path, data: bytes, message: str) -> None:
@@ -70,20 +71,20 @@ def test_every_line_of_another_encoding_is_named(tmp_path: Path) -> None:
     latin = "u1 a\nu2 café\nu3 süß\n".encode("latin-1")
     with pytest.raises(InputError) as refused:
         read_utf8(_file(tmp_path, latin))
-    first, second, advice = refused.value.faults
+    advice, first, second = refused.value.faults
     assert "hyp:2: not UTF-8 (byte 0xe9 at column 7)" in first
     assert "'u2 café'" in first
     assert "hyp:3:" in second
-    assert "iconv -f LATIN1" in advice
+    assert "`iconv -f LATIN1 -t UTF-8`" in advice
 
 
 def test_mixed_encodings_are_not_to_be_converted_whole(tmp_path: Path) -> None:
     mixed = b"".join(f"u{i} ä\n".encode() for i in range(1, 8)) + "u8 ä\n".encode("latin-1")
     with pytest.raises(InputError) as refused:
         read_utf8(_file(tmp_path, mixed))
-    line, advice = refused.value.faults
+    advice, line = refused.value.faults
     assert "hyp:8:" in line
-    assert "mixed, lines like 1, 2, 3, 4, 5, … are UTF-8" in advice
+    assert "mixed encodings: line 1, 2, 3, 4, 5, … is UTF-8" in advice
     assert "iconv" not in advice
 
 
