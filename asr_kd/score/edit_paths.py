@@ -5,13 +5,15 @@ each of many utterances of nearly the same length in one numpy operation. It hol
 costs: what an alignment saves against deleting and inserting every word. The first row and column
 are then zero, and only a pair of words gains anything.
 
-Of equally cheap ways two rules are in use. They differ in S, D and I and in nothing else:
+Two rules are in use. Their costs differ, and so does what they take of equally cheap ways, which
+changes S, D and I but not what they cost:
 
-- Kaldi's `compute-wer` (`LevenshteinEditDistance`, the same in kaldialign): two words stand side
-  by side only where that is cheaper than both other choices; a deletion is taken only where it is
-  cheaper than an insertion.
-- NIST's sclite (SCTK, `net_dp.c` with the costs of `word.c`): two words stand side by side
-  wherever that is no dearer than both other choices; a deletion as above.
+- Kaldi's `compute-wer` (`LevenshteinEditDistance`, the same in kaldialign): every error costs 1;
+  two words stand side by side only where that is cheaper than both other choices; a deletion is
+  taken only where it is cheaper than an insertion.
+- NIST's sclite (SCTK, `net_dp.c` and `word.c`): a substitution costs 4, a deletion or insertion 3;
+  two words stand side by side wherever that is no dearer than both other choices; a deletion as
+  above.
 
 Both choose while they go from the last words to the first.
 """
@@ -28,8 +30,8 @@ PAIR, DELETION, INSERTION, _STOP = range(4)
 Ids = NDArray[np.int32]
 Bytes = NDArray[np.uint8]
 
-_CELLS_AT_ONCE = 1 << 20  # of a batch: its choices, a byte each, stay in a core's cache
-_CELLS_OF_A_BAND = 1 << 27  # of one utterance longer than that: bounds the memory, 128 MB
+_CELLS_AT_ONCE = 1 << 20  # of a batch: its choices, two bytes for each cell, stay in the caches
+_CELLS_OF_A_BAND = 1 << 27  # of choices of a longer utterance: bounds the memory, 128 MB
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,8 @@ class Words:
 def edit_paths(ref: Words, hyp: Words, rule: Rule) -> tuple[Bytes, NDArray[np.int64]]:
     """Finds the path of each utterance.
 
-    Memory: a byte for each step, and a bounded amount for any number and length of utterances
-    (a few rows of an utterance of more than 10,000 words are kept, and what lies between them is
-    computed twice).
+    Memory: some bytes for each word and a bounded amount for any length of utterances: of one with
+    more than about 8,000 words a few rows are kept, and what lies between is computed twice.
 
     Args:
         ref: N utterances; a word has one number on both sides.
