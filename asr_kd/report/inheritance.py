@@ -33,6 +33,7 @@ from asr_kd.report.statistics import (
     Estimate,
     estimate,
 )
+from asr_kd.score.alignment import Vocabulary
 from asr_kd.score.bootstrap import RESAMPLES, Floats, resampled_sums
 
 Fate = Literal["inherited", "lost", "own", "kept"]
@@ -159,7 +160,7 @@ def inheritance(
     ]
     rows = [totals.row(role) for role in heirs]
     by_word = {role: _most_frequent(words, role) for role in heirs}
-    return Inheritance(len(words.ref), words.source, effect, rows, differences, by_word)
+    return Inheritance(words.total, words.source, effect, rows, differences, by_word)
 
 
 def heirs_of(comparison: Comparison) -> list[str]:
@@ -181,7 +182,7 @@ class _Totals:
         self._totals = totals / len(words.seeds)
 
     def _figures(self, seed: str | None) -> dict[str, Floats]:
-        """Name → (R,) of one seed."""
+        """Name → (K,) of one seed."""
         words = self._words
         figures = words.effect(seed)
         for role in self._heirs:
@@ -238,16 +239,18 @@ class _Totals:
 
 
 def _most_frequent(words: ReferenceWords, role: str) -> dict[Fate, list[tuple[str, float]]]:
-    spellings = list(words.vocabulary)
+    numbers = Vocabulary()
+    ids = numbers.encode([words.words]).ids
+    spellings = list(numbers)
     found: dict[Fate, list[tuple[str, float]]] = {}
     for fate, masses in mean_fates(words, role).items():
-        counts = np.bincount(words.ref, masses, minlength=len(spellings))
+        counts = np.bincount(ids, masses, minlength=len(spellings))
         order = sorted(np.flatnonzero(counts), key=lambda k: (-counts[k], spellings[k]))
         found[fate] = [(spellings[k], float(counts[k])) for k in order[:_MOST_WORDS]]
     return found
 
 
 def mean_fates(words: ReferenceWords, role: str) -> dict[Fate, Floats]:
-    """Fate → (R,) means over the seeds."""
+    """Fate → (K,) means over the seeds."""
     of_seeds = [words.fates(role, seed) for seed in words.seeds]
     return {f: np.mean([one[f] for one in of_seeds], axis=0) for f in FATES if f in of_seeds[0]}

@@ -3,13 +3,13 @@
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from asr_kd.report.comparison import Comparison
 from asr_kd.report.inheritance import Fate, heirs_of, mean_fates
-from asr_kd.report.reference_words import LEFT_OUT, ReferenceWords
+from asr_kd.report.reference_words import ReferenceWords
 from asr_kd.report.statistics import ENSEMBLE, TEACHER
 
 
@@ -43,7 +43,7 @@ class WordFate:
 def word_fates(comparison: Comparison) -> Iterator[WordFate]:
     """Word by word: role after role, each in the order of the reference."""
     words = ReferenceWords(comparison)
-    places = [(utt_id, i) for utt_id, said in comparison.ref.items() for i in range(len(said))]
+    utt_ids = list(comparison.ref)
     sources = {
         role: np.mean([words.mean_wrong(role, seed) for seed in words.seeds], axis=0)
         for role in (TEACHER, ENSEMBLE)
@@ -53,18 +53,18 @@ def word_fates(comparison: Comparison) -> Iterator[WordFate]:
         fates = mean_fates(words, role)
         own = np.mean([words.mean_wrong(role, seed) for seed in words.seeds], axis=0)
         members = comparison.of(role)
-        heard = [words.heard(member) for member in members]  # knows all words, before they are told
-        spellings = list(words.vocabulary)
-        for k in np.flatnonzero(np.sum(list(fates.values()), axis=0)).tolist():
-            first = next((i for i, member in enumerate(members) if words.wrong(member)[k]), 0)
-            word = int(heard[first][k])
+        first = np.argmax([words.wrong(member) for member in members], axis=0)
+        heard = [words.heard(member) for member in members]
+        masses = np.stack(list(fates.values()))
+        names, most = list(fates), masses.argmax(axis=0)
+        for k in np.flatnonzero(masses.any(axis=0)).tolist():
             yield WordFate(
                 role=role,
-                utt_id=places[k][0],
-                index=places[k][1],
-                word=spellings[words.ref[k]],
-                heard="" if word == LEFT_OUT else spellings[word],
-                fate=max(fates, key=lambda fate: float(fates[fate][k])),
+                utt_id=utt_ids[words.utterances[k]],
+                index=int(words.indices[k]),
+                word=words.words[k],
+                heard=heard[first[k]][k],
+                fate=names[most[k]],
                 wrong=float(own[k]),
                 teacher_wrong=float(sources[TEACHER][k]) if TEACHER in sources else None,
                 ensemble_wrong=float(sources[ENSEMBLE][k]) if ENSEMBLE in sources else None,
@@ -77,5 +77,5 @@ def fates_csv(comparison: Comparison) -> str:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow([field.name for field in fields(WordFate)])
     for one in word_fates(comparison):
-        writer.writerow([f"{v:.4g}" if isinstance(v, float) else v for v in astuple(one)])
+        writer.writerow([f"{v:.4g}" if isinstance(v, float) else v for v in vars(one).values()])
     return file.getvalue()
