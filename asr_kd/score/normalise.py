@@ -11,12 +11,14 @@ from typing import Any
 
 from asr_kd.artefact import hash_json
 from asr_kd.errors import InputError
+from asr_kd.log import progress
 from asr_kd.score.alignment import CORRECT, align
 from asr_kd.score.rewrites import KALDI_RULES, PLAIN_RULES, english, kaldi, plain
 from asr_kd.score.rules import Rules, read_rules
 from asr_kd.score.text import Text
 
 NAMES = ("none", "plain", "kaldi", "english")
+_SHOWN_AFTER = 1000  # utterances
 
 
 @dataclass(frozen=True)
@@ -58,15 +60,18 @@ class Normaliser:
         """
         new: dict[str, list[str]] = {}
         faults: list[str] = []
-        for utt_id, words in text.items():
-            try:
-                new[utt_id] = self.rewrite(list(words))
-            # A package's rules may trip over anything (a number of 5,000 digits, say).
-            except Exception as error:
-                faults.append(
-                    f"{utt_id}: the normaliser {self.name} fails on {_start(words)!r}: "
-                    f"{type(error).__name__} {error}".rstrip()
-                )
+        with progress(len(text), f"normaliser {self.name}") as advance:
+            for number, (utt_id, words) in enumerate(text.items(), start=1):
+                try:
+                    new[utt_id] = self.rewrite(list(words))
+                # A package's rules may trip over anything (a number of 5,000 digits, say).
+                except Exception as error:
+                    faults.append(
+                        f"{utt_id}: the normaliser {self.name} fails on {_start(words)!r}: "
+                        f"{type(error).__name__} {error}".rstrip()
+                    )
+                if number % _SHOWN_AFTER == 0:
+                    advance(_SHOWN_AFTER)
         if faults:
             raise InputError(faults)
         differ = [utt_id for utt_id, words in text.items() if new[utt_id] != list(words)]

@@ -45,10 +45,12 @@ def test_prints_and_writes(files: Path) -> None:
     before = (files / "out" / "wer.json").stat().st_mtime_ns
     shown("ref", "hyp", "--utt2spk", "utt2spk", "--out", "out")
     assert (files / "out" / "wer.json").stat().st_mtime_ns == before
-    shown("ref", "hyp", "--normaliser", "plain", "--out", "out")
+    shown("ref", "hyp", "--utt2spk", "utt2spk", "--normaliser", "plain", "--out", "out")
     facts = json.loads((files / "out" / "wer.json").read_text())
     assert facts["normaliser"]["name"] == "plain"
-    assert facts["speakers"] == 0
+    shown("ref", "hyp", "--normaliser", "plain", "--alignment", "sclite", "--out", "out")
+    facts = json.loads((files / "out" / "wer.json").read_text())
+    assert (facts["speakers"], facts["alignment"]) == (0, "sclite")
 
 
 def test_formats_are_found_out(files: Path) -> None:
