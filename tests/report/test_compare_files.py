@@ -282,3 +282,11 @@ def test_one_system_has_no_pair(folder: Path) -> None:
     assert found["pairs"] == []
     page = (folder / "out" / "RESULTS.md").read_text()
     assert "not known: it depends on how two systems differ, and here is none" in page
+
+
+def test_a_sentence_is_wrong_once(folder: Path) -> None:
+    write(folder / "c", dict.fromkeys(UTTS, WORDS) | {"s0-u0": ("no", "word", "is", "right")})
+    compare(specs(folder, "c"), folder / "out", "T", [], settings(folder))
+    (row,) = results(folder / "out")["sets"][0]["rows"]
+    assert row["ser"]["value"] == pytest.approx(1 / 60)
+    assert row["wer"]["value"] == pytest.approx(6 / 360)
