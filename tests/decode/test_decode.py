@@ -74,6 +74,9 @@ def test_planted_words_scores_and_frames(toy: Any, data: Path, tmp_path: Path) -
     scales = _read(out / "scales.json")
     assert scales["acoustic_scale"] == 1.0
     assert scales["source"] == "given"
+    best = (out / "scoring_kaldi" / "best_wer").read_text()
+    assert best.startswith("%WER ")
+    assert best.endswith(f" {out}/wer_1_0.0\n")
     assert not (out / "shards").exists()
 
 
