@@ -47,7 +47,8 @@ def _options(
 def main() -> None:
     """Runs the command line.
 
-    Exit codes: 0 done; 1 failed; 2 bad input or usage; 130 interrupted.
+    Exit codes: 0 done; 1 failed; 2 bad input or usage; 3 worse (`compare --fail-if-worse`); 130
+    interrupted.
     """
     for verbs in _VERBS:
         importlib.import_module(f"asr_kd.cli.{verbs}")

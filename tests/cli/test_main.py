@@ -10,6 +10,7 @@ import os, signal, sys, time
 import asr_kd.search.stages
 from asr_kd.cli.main import main
 from asr_kd.errors import AsrKdError, InputError
+from asr_kd.report.fail import WorseError
 
 def interrupted(*args):
     os.kill(os.getpid(), signal.SIGINT)
@@ -33,6 +34,7 @@ main()
         ("failing(AsrKdError('it broke'))", "", 1, "ERROR asr_kd: it broke"),
         ("failing(OSError(28, 'No space left on device'))", "", 1, "No space left on device"),
         ("failing(InputError(['one fault', 'another']))", "", 2, "one fault\nanother"),
+        ("failing(WorseError(['new is worse', 'and again']))", "", 3, "new is worse\nand again"),
         ("print", "'ordr=3'", 2, "did you mean 'order'?"),
         ("print", "'--no-such-option'", 2, "No such option"),
         ("interrupted", "", 130, "interrupted; run the same command again to go on"),
