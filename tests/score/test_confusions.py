@@ -1,6 +1,6 @@
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr_kd.score.alignment import INSERTION, SUBSTITUTION, align
@@ -36,6 +36,7 @@ def test_nothing_wrong() -> None:
 
 
 @given(st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=5))
+@settings(max_examples=50, deadline=None)
 def test_counts_of_a_plain_walk(pairs: list[tuple[list[str], list[str]]]) -> None:
     ref = {str(i): pair[0] for i, pair in enumerate(pairs)}
     hyp = {str(i): pair[1] for i, pair in enumerate(pairs)}

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr_kd.score import edit_paths
@@ -55,6 +55,7 @@ def paths(ref: Sequence[Sequence[int]], hyp: Sequence[Sequence[int]], rule: Rule
 
 @pytest.mark.parametrize("rule", COSTS)
 @given(ref=UTTERANCES, data=st.data())
+@settings(max_examples=50, deadline=None)
 def test_paths_are_those_of_a_plain_table(
     rule: Rule, ref: list[list[int]], data: st.DataObject
 ) -> None:
