@@ -99,7 +99,12 @@ def random_set(utterances: int, words: int, rates: Mapping[str, float], seed: in
 
 
 def report(*sets: HtmlSet, title: str = "A report") -> HtmlReport:
-    return HtmlReport(title, [("Normaliser", "none, version 1")], sets, ["A note."])
+    return HtmlReport(
+        title,
+        [("Normaliser", "none, version 1"), ("Command", f"a \\\n  {'b ' * 200}")],
+        sets,
+        ["A note."],
+    )
 
 
 @pytest.fixture(scope="session")

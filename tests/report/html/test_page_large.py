@@ -11,6 +11,8 @@ from asr_kd.report.html.write import write_html
 expect = pytest.importorskip("playwright.sync_api").expect
 
 UTTERANCES = 20_000
+FRAMES = """new Promise(done => requestAnimationFrame(() => requestAnimationFrame(
+    () => requestAnimationFrame(done))))"""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def test_only_what_is_seen_is_made_and_nothing_overlaps(large: Path, open_report
     })"""
     for share in (0.1, 0.5, 0.9, 1.0):
         page.evaluate(f"scrollTo(0, document.body.scrollHeight * {share})")
-        page.wait_for_timeout(100)
+        page.evaluate(FRAMES)
         boxes = page.evaluate(places)
         assert 4 < len(boxes) < 120
         assert [box[4] for box in boxes] == list(range(boxes[0][4], boxes[0][4] + len(boxes)))

@@ -162,6 +162,7 @@ def test_several_sets_and_runs(build: SimpleNamespace, open_report) -> None:
     page = open_report(HtmlReport("Two", [], sets))
     assert page.locator("article .X").all_text_contents() == ["1 (substituted)"]
     assert not page.get_by_text("PARTIAL: 1 of 2").is_visible()
+    assert page.locator("article .name").all_inner_texts() == ["reference", "student"]
     page.get_by_label("Runs").select_option("seed 2")
     assert page.locator("article .X").all_text_contents() == ["2 (substituted)"]
     page.get_by_label("Runs").select_option("all")

@@ -11,7 +11,8 @@ class TestSet {
       system.runs.map((run, r) => ({
         system: s,
         number: r,
-        name: [system.name, run.name].filter(Boolean).join(" · "),
+        systemName: system.name,
+        name: run.name,
         edits: run.edits,
         errors: Int32Array.from(run.edits, countErrors),
       })),
@@ -25,7 +26,11 @@ class TestSet {
       if (number === "all") return true;
       return run.number === Math.min(Number(number), this.systems[run.system].runs.length - 1);
     };
-    return this.runs.filter((run) => shown.has(run.system) && chosen(run));
+    const label = ({ systemName, name }) =>
+      number === "all" && name ? `${systemName} · ${name}` : systemName;
+    return this.runs
+      .filter((run) => shown.has(run.system) && chosen(run))
+      .map((run) => ({ ...run, label: label(run) }));
   }
 
   /** Steps of one hypothesis: [letter, reference index, hypothesis word or null]. Wrong ones only. */

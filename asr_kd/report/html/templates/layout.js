@@ -124,6 +124,6 @@ function lineTable(set, u, runs, columns, first) {
   const right = runs.every((run) => run.edits[u] === 0);
   if (!right)
     runs.forEach((run, k) =>
-      rows.push(el("tr", {}, heading(run.name, run.errors[u]), ...columns.map(({ word, cells }) => wordCell(cells === null ? RIGHT : cells[k], word)))));
+      rows.push(el("tr", {}, heading(run.label, run.errors[u]), ...columns.map(({ word, cells }) => wordCell(cells === null ? RIGHT : cells[k], word)))));
   return el("table", { class: "line" }, el("tbody", {}, ...rows));
 }

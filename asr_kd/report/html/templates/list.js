@@ -24,10 +24,8 @@ class List {
 
   /** Shows utterances `items` of `set`, in this order. */
   show(set, runs, items) {
-    if (set !== this.set || String(runs.map((run) => run.name)) !== this.of) {
-      this.widths = [];
-      this.of = String(runs.map((run) => run.name));
-    }
+    const of = String(runs.map((run) => [run.system, run.number]));
+    if (set !== this.set || of !== this.of) Object.assign(this, { of, widths: [] });
     Object.assign(this, { set, runs, items });
     this.layout();
     this.update();
@@ -50,13 +48,13 @@ class List {
     this.place.append(probe);
     this.ruler = new Ruler(probe);
     probe.remove();
-    const longest = Math.max(9, ...this.runs.map((run) => run.name.length));
+    const longest = Math.max(9, ...this.runs.map((run) => run.label.length));
     const label = Math.min(longest + 4, isNarrow() ? 14 : 26); // characters, the count among them
     this.place.style.setProperty("--label", `${label}ch`);
     this.room = Math.max(12, Math.floor((this.width - 2 * rem) / this.ruler.pixels) - label - 1);
-    this.row = 1.5 * rem; // as the style sheet has it
-    this.head = 2.1 * rem;
-    this.space = 0.5 * rem;
+    this.row = Math.ceil(1.5 * rem); // as the style sheet has it
+    this.head = Math.ceil(2.1 * rem); // whole pixels: of millions, fractions are lost
+    this.space = Math.ceil(0.5 * rem);
     this.offsets = new Float64Array(this.items.length + 1);
     this.items.forEach((u, k) => {
       const height = this.head + this.countLines(u) * this.lineHeight(u) + this.space;

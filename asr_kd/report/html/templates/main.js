@@ -29,7 +29,7 @@ function showSet(number) {
   const most = Math.max(1, ...set.systems.map(({ runs }) => runs.length));
   const runName = (r) => {
     const names = new Set(set.systems.filter(({ runs }) => runs.length > r).map(({ runs }) => runs[r].name).filter(Boolean));
-    return names.size === 1 ? [...names][0] : `number ${r + 1}`;
+    return names.size === 1 ? [...names][0] : `run ${r + 1}`;
   };
   const runs = Array.from({ length: most }, (_, r) => [String(r), runName(r)]);
   options(find("run"), [...runs, ["all", "all"]]);

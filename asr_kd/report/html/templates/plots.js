@@ -26,12 +26,21 @@ function makeScale(numbers, width) {
   if (low > 0 && low < 0.4 * high) low = 0; // nearly there: bars of a rate begin at nothing
   if (high < 0 && high > 0.4 * low) high = 0;
   if (low === high) [low, high] = [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
-  const step = niceStep((high - low) / (width / 60));
-  const ticks = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) ticks.push(k * step);
+  let step = niceStep((high - low) / (width / 50));
+  let ticks = multiples(step, low, high);
+  if (ticks.length < 2) {
+    step = niceStep(step * 0.4);
+    ticks = multiples(step, low, high);
+  }
   const x = (n) => MARGIN + ((n - low) / (high - low)) * (width - 2 * MARGIN);
   const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
   return { x, ticks, width, label: (n) => (Math.abs(n) < step / 2 ? "0" : n.toFixed(digits)) };
+}
+
+function multiples(step, low, high) {
+  const first = Math.ceil(low / step - 1e-9);
+  const last = Math.floor(high / step + 1e-9);
+  return Array.from({ length: last - first + 1 }, (_, k) => (first + k) * step);
 }
 
 function niceStep(rough) {
