@@ -182,6 +182,8 @@ def test_insertions_where_there_are_no_words() -> None:
     result = compare_pair(side("a", a), side("b", b), {"u": "s", "v": "t"})
     assert (result.wer_a, result.wer_b) == (1, pytest.approx(2 / 3))
     assert result.percentile.high >= result.difference
+    # A draw of the first speaker twice has no words: a quarter of them.
+    assert result.test("bootstrap").size == pytest.approx(7500, rel=0.05)
     assert result.test("sign").size == 1  # the speaker without words has no rate
 
 
