@@ -1,124 +1,210 @@
-"""The distillation view: what a smaller model costs, and what it knows, beside its word errors.
+"""The distillation view: what a smaller model knows and costs, beside its word errors.
 
-Figures come from what `decode` recorded in its folders. Folders of earlier versions, other tools'
-folders and text files lack some or all of them; a dash stands there.
-
-For `compare`: `read_figures` for each decode folder, `role_figures` over all folders of all roles,
-`COST_HEADER` and `cost_cells` for a table, and from `report.inheritance` which errors a student
-inherited, with `INHERITED_HEADER` and `inherited_cells`; `facts` for the lines below the tables.
+Frame figures and costs come from what `decode` recorded in its folders. Folders of earlier
+versions, other tools' folders and text files lack some or all of them; those are None. Which errors
+a student inherited is told by words alone (`report.inheritance`).
 """
 
+import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from typing import Any
 
-from asr_kd.report.inheritance import Inheritance, Inherited
-from asr_kd.report.statistics import Estimate
-from asr_kd.score.bootstrap import RESAMPLES
+import numpy as np
+
+from asr_kd.errors import InputError
+from asr_kd.report.comparison import Comparison, Decoding
+from asr_kd.report.inheritance import Inheritance, inheritance
+from asr_kd.report.reference_words import blocks_of
+from asr_kd.report.statistics import (
+    BASELINE,
+    ENSEMBLE,
+    HARD_STUDENT,
+    STUDENT,
+    TEACHER,
+    Estimate,
+    estimate,
+)
+from asr_kd.score.bootstrap import RESAMPLES, Floats, Interval, block_sums, resampled_sums
 from asr_kd.score.calibration import Calibration
 
-
-@dataclass(frozen=True)
-class Figures:
-    """What one decode folder says of its models; None, or empty, where it says nothing.
-
-    Attributes:
-        ali: hash of the alignment behind frame figures.
-        frames: utterance id → frames, correct frames, summed cross-entropy (nats).
-        calibration: of the frames.
-        params: parameters of all models together.
-        multiply_adds: of all models together, for one second of speech.
-        num_bytes: of all models' files.
-        rtf: CPU seconds per second of speech: models, search.
-    """
-
-    ali: str | None = None
-    frames: Mapping[str, tuple[int, int, float]] | None = None
-    calibration: Calibration | None = None
-    params: int | None = None
-    multiply_adds: float | None = None
-    num_bytes: int | None = None
-    rtf: tuple[float, float] | None = None
+ROLES = (BASELINE, TEACHER, ENSEMBLE, HARD_STUDENT, STUDENT)
 
 
 @dataclass(frozen=True)
 class RoleFigures:
-    """The figures of one role: means over its folders, and ranges of what models are.
-
-    A figure is None unless all folders of the role have it.
+    """What `Statistics` does not have of one role. None unless all its folders have a figure.
 
     Attributes:
         role: its row.
-        folders: how many.
-        cross_entropy: nats a frame, with the interval of the comparison's bootstrap.
-        calibration_error: expected calibration error, 0 to 1, mean of the folders' errors.
-        params, multiply_adds, num_bytes: least and most of a folder.
-        rtf: mean of models and search together.
+        cross_entropy: with the alignment's labels, nats a frame; drawn as `Statistics` draws.
+        calibration_error: expected calibration error, 0 to 1, mean of its folders' errors; None
+            where a part of the utterances is left out of the comparison.
+        multiply_adds: for one second of speech, of all models together: least and most of a folder.
+        num_bytes: of all models' files together: least and most of a folder.
     """
 
     role: str
-    folders: int
     cross_entropy: Estimate | None
     calibration_error: float | None
-    params: tuple[float, float] | None
     multiply_adds: tuple[float, float] | None
     num_bytes: tuple[float, float] | None
-    rtf: float | None
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is no figure at all."""
-        raise NotImplementedError
 
 
-COST_HEADER = ("cross-entropy", "ECE %", "params", "mult-adds/s", "RTF", "bytes")
-"""Columns of `cost_cells`; frame accuracy, WER and the kept share come from `Statistics`."""
+@dataclass(frozen=True)
+class Distillation:
+    """The view of one test set.
 
-INHERITED_HEADER = ("system", "wrong words", "inherited", "same word", "lost", "own",
-                    "of the ensemble's errors %", "of its fixes kept %")  # fmt: skip
-
-
-def read_figures(folder: Path) -> Figures:
-    """Reads a finished decode folder, of this version or an earlier one.
-
-    Raises:
-        InputError: if `folder` is no decode folder, or its frames.json is not readable.
+    Attributes:
+        rows: every role, in the order given; empty where no role has any of these figures.
+        inheritance: which errors were inherited; None where there is nobody to inherit from.
     """
-    raise NotImplementedError
+
+    rows: list[RoleFigures]
+    inheritance: Inheritance | None
 
 
-def role_figures(
-    folders: Sequence[tuple[str, str | None, Figures]],
-    utt_ids: Sequence[str],
-    utt2spk: Mapping[str, str] | None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> dict[str, RoleFigures]:
-    """The figures of each role.
+def distillation(
+    comparison: Comparison, resamples: int = RESAMPLES, seed: int = 0
+) -> Distillation | None:
+    """The view of one test set.
 
     Args:
-        folders: role, seed of training (None: the same for all seeds) and figures of each folder.
-        utt_ids: the utterances of the comparison; frames of others do not count, and where there
-            are such, there is no calibration error.
-        utt2spk: speakers; the bootstrap draws them if there are two or more, else utterances.
-        resamples, seed: of the bootstrap; the draws are those of `Statistics`.
+        comparison: the systems; at least two roles of `ROLES` for there to be a view.
+        resamples, seed: of the bootstrap.
 
     Returns:
-        Role → figures, in the order given.
+        None where there is nothing to show.
+
+    Raises:
+        InputError: for figures in decode folders that cannot be read, all of them together.
     """
-    raise NotImplementedError
+    if len(set(ROLES) & set(comparison.roles)) < 2:
+        return None
+    measured = _measured(comparison)
+    entropies = _cross_entropies(comparison, measured, resamples, seed)
+    rows = [
+        RoleFigures(
+            role,
+            entropies.get(role),
+            _calibration_error([measured[id(d)] for d in folders], comparison),
+            _range([d.info.get("multiply_adds_per_second") for d in folders]),
+            _range([d.info.get("bytes") for d in folders]),
+        )
+        for role in comparison.roles
+        if (folders := comparison.of(role))
+    ]
+    if all(_is_empty(row) for row in rows):
+        rows = []
+    found = inheritance(comparison, resamples, seed)
+    return Distillation(rows, found) if rows or found is not None else None
 
 
-def cost_cells(figures: RoleFigures) -> tuple[str, ...]:
-    """One role's cells under `COST_HEADER`."""
-    raise NotImplementedError
+def _is_empty(row: RoleFigures) -> bool:
+    figures = (row.cross_entropy, row.calibration_error, row.multiply_adds, row.num_bytes)
+    return all(figure is None for figure in figures)
 
 
-def inherited_cells(row: Inherited) -> tuple[str, ...]:
-    """One role's cells under `INHERITED_HEADER`."""
-    raise NotImplementedError
+@dataclass(frozen=True)
+class _Measured:
+    """A decode folder's frames.json, as far as it goes beyond frame accuracy."""
+
+    utterances: Mapping[str, Mapping[str, Any]]
+    calibration: Calibration | None
+
+    @cached_property
+    def cross_entropies(self) -> dict[str, float]:
+        """Utterance id → summed cross-entropy; empty where one is not known."""
+        if not all("cross_entropy" in one for one in self.utterances.values()):
+            return {}
+        return {utt_id: float(one["cross_entropy"]) for utt_id, one in self.utterances.items()}
 
 
-def facts(figures: Mapping[str, RoleFigures], found: Inheritance | None) -> list[str]:
-    """What the reader of these tables has to know: bins, units, the ensemble's effect, words."""
-    raise NotImplementedError
+def _measured(comparison: Comparison) -> dict[int, _Measured | None]:
+    """By the decoding's id()."""
+    found, faults = {}, []
+    for decoding in comparison.decodings:
+        try:
+            found[id(decoding)] = _read(decoding)
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(faults)
+    return found
+
+
+def _read(decoding: Decoding) -> _Measured | None:
+    if not decoding.frames:
+        return None
+    path = decoding.path / "frames.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        stored = content.get("calibration")
+        calibration = None if stored is None else Calibration.from_dict(stored)
+        return _Measured(content["utterances"], calibration)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not the frame figures of `asr-kd decode`: {error!r}") from error
+
+
+def _calibration_error(
+    measured: Sequence[_Measured | None], comparison: Comparison
+) -> float | None:
+    errors = [
+        one.calibration.error
+        for one in measured
+        if one is not None and one.calibration and one.utterances.keys() <= comparison.ref.keys()
+    ]
+    return float(np.mean(errors)) if errors and len(errors) == len(measured) else None
+
+
+def _range(figures: Sequence[float | None]) -> tuple[float, float] | None:
+    known = [float(figure) for figure in figures if figure is not None]
+    return (min(known), max(known)) if known and len(known) == len(figures) else None
+
+
+def _cross_entropies(
+    comparison: Comparison,
+    measured: Mapping[int, _Measured | None],
+    resamples: int,
+    seed: int,
+) -> dict[str, Estimate]:
+    """Role → nats a frame, for the roles of which all folders know it."""
+    known: dict[int, Mapping[str, float]] = {
+        of: one.cross_entropies for of, one in measured.items() if one is not None
+    }
+    roles = [r for r in comparison.roles if all(known.get(id(d)) for d in comparison.of(r))]
+    if not roles:
+        return {}
+    blocks = blocks_of(comparison)
+
+    def sums(decoding: Decoding) -> Floats:
+        """(G, 2): frames and cross-entropy of each block."""
+        lost = known[id(decoding)]
+        counts = [
+            (decoding.frames[utt][0], lost[utt]) if utt in decoding.frames else (0, 0)
+            for utt in comparison.ref
+        ]
+        return block_sums(blocks, counts)
+
+    of_decoding = {id(d): sums(d) for role in roles for d in comparison.of(role)}
+    seeds: Sequence[str | None] = comparison.seeds or [None]
+    # (S, G, 2R): frames and cross-entropy of each role's mean member
+    values = np.stack([
+        np.concatenate([
+            np.mean([of_decoding[id(d)] for d in comparison.of(role) if d.seed in (one, None)], 0)
+            for role in roles
+        ], axis=1)
+        for one in seeds
+    ])  # fmt: skip
+    with np.errstate(invalid="ignore", divide="ignore"):  # draws without frames, infinite losses
+        totals = np.vstack([values.sum(axis=(0, 1)), resampled_sums(values, resamples, seed)])
+        rates = totals[:, 1::2] / totals[:, ::2]
+    return {role: _estimate(rates[:, k]) for k, role in enumerate(roles)}
+
+
+def _estimate(samples: Floats) -> Estimate:
+    if not math.isfinite(samples[0]):  # a label with the probability 0
+        return Estimate(float(samples[0]), Interval(math.nan, math.nan))
+    return estimate(samples, 0.0)

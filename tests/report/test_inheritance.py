@@ -154,6 +154,17 @@ def test_several_teachers_seeds_and_students_against_a_slow_count() -> None:
         for fate in FATES:
             listed = sum(number for _, number in found.by_word[row.role][fate])
             assert listed == pytest.approx(counts[fate])
+    told = list(word_fates(comparison))
+    assert told
+    places = {(utt, i): k for k, (utt, i) in enumerate(
+        (utt, i) for utt, text in ref.items() for i in range(len(text.split())))}  # fmt: skip
+    for one in told:
+        k = places[one.utt_id, one.index]
+        own = [marks[id(d)][k] for d in comparison.of(one.role)]
+        wrong = [mark for mark in own if mark != one.word]
+        assert one.word == words[k]
+        assert one.wrong == pytest.approx(len(wrong) / len(own))
+        assert one.heard == (([*wrong, own[0]][0]) or "")
 
 
 def test_without_an_ensemble_errors_come_from_the_teacher() -> None:
