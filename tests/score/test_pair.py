@@ -76,6 +76,12 @@ def test_intervals_are_those_of_a_slow_loop() -> None:
     assert result.test("bootstrap").size == 10_000
 
 
+def test_the_bootstraps_p_value_is_of_both_sides() -> None:
+    result = compare_pair(side("one", ONE), side("near", made_up(3, 0.25)), SPEAKERS)
+    assert 0.6 < result.better < 0.97
+    assert result.test("bootstrap").p_value == pytest.approx(2 * (1 - result.better), abs=0.01)
+
+
 def test_the_other_way_round_all_signs_turn() -> None:
     one, other = side("one", ONE), side("other", OTHER)
     there, back = compare_pair(one, other, SPEAKERS), compare_pair(other, one, SPEAKERS)
