@@ -88,6 +88,14 @@ def test_a_real_run_of_many_frames_costs_as_much_for_each() -> None:
         assert counter.get_total_flops() / 2 / 60 == pytest.approx(multiply_adds(model))
 
 
+@pytest.mark.filterwarnings("ignore:TF32")
+def test_an_lstm_costs_the_same_whoever_computes_it() -> None:
+    model = build_model(BlstmConfig(num_layers=2, width=6), BANDS, LABELS)
+    expected = multiply_adds(model)
+    with torch.backends.mkldnn.flags(enabled=False):  # its products are then seen one by one
+        assert multiply_adds(model) == expected
+
+
 def test_nothing_is_touched() -> None:
     model = build_model(BlstmConfig(num_layers=1, width=4), BANDS, LABELS).train()
     before = torch.get_rng_state()

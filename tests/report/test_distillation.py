@@ -62,7 +62,9 @@ def test_planted(folder: DecodeDir) -> None:
     assert teacher.cross_entropy is not None
     # Seed 1 loses 5 nats in 10 frames on the average of its members, seed 2 loses 7.
     assert teacher.cross_entropy.value == pytest.approx(0.6)
-    assert teacher.cross_entropy.interval.low < 0.6 < teacher.cross_entropy.interval.high
+    # Two seeds leave almost everything open, but nothing below 0.
+    assert teacher.cross_entropy.interval.low == 0
+    assert teacher.cross_entropy.interval.high > 0.7
     assert teacher.calibration_error == pytest.approx((0.1 + 0.3 + 0.2) / 3)
     assert teacher.multiply_adds == (2.5e6, 2.5e6)
     assert teacher.num_bytes == (120_000.0, 200_000.0)
