@@ -79,7 +79,9 @@ def test_intervals_are_those_of_a_slow_loop() -> None:
 def test_the_bootstraps_p_value_is_of_both_sides() -> None:
     result = compare_pair(side("one", ONE), side("near", made_up(3, 0.25)), SPEAKERS)
     assert 0.6 < result.better < 0.97
-    assert result.test("bootstrap").p_value == pytest.approx(2 * (1 - result.better), abs=0.01)
+    assert result.test("bootstrap").p_value == pytest.approx(
+        2 * (1 - result.better), abs=0.02
+    )  # ties
 
 
 def test_the_other_way_round_all_signs_turn() -> None:
