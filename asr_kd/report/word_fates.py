@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -71,11 +71,13 @@ def word_fates(comparison: Comparison) -> Iterator[WordFate]:
             )
 
 
-def fates_csv(comparison: Comparison) -> str:
-    """`word_fates` as CSV with a header line."""
+def fates_csv(comparisons: Iterable[Comparison]) -> str:
+    """`word_fates` of each test set as CSV, with a header line."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([field.name for field in fields(WordFate)])
-    for one in word_fates(comparison):
-        writer.writerow([f"{v:.4g}" if isinstance(v, float) else v for v in vars(one).values()])
+    writer.writerow(["set", *(field.name for field in fields(WordFate))])
+    for comparison in comparisons:
+        for one in word_fates(comparison):
+            cells = [f"{v:.4g}" if isinstance(v, float) else v for v in vars(one).values()]
+            writer.writerow([comparison.name, *cells])
     return file.getvalue()
