@@ -154,6 +154,11 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(build: SimpleNamespace, ope
     assert max(rights) <= 390
 
 
+def test_on_a_desk_the_page_does_not_scroll_sideways(build: SimpleNamespace, open_report) -> None:
+    page = open_report(build.report(build.planted()))
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
 def test_lines_are_broken_anew_when_the_window_changes(build: SimpleNamespace, open_report) -> None:
     ref = {"u": ["word"] * 60}
     page = open_report(build.report(build.one_set(ref, {"s": {"u": ["word"] * 59}})))

@@ -154,6 +154,11 @@ def test_ids_of_any_kind_have_links(build: SimpleNamespace, open_report) -> None
         assert page.locator("article.target").get_attribute("aria-label") == utt_id
 
 
+def test_a_link_typed_by_hand(build: SimpleNamespace, open_report) -> None:
+    page = open_report(build.report(build.one_set({"a+b": ["w"]}, {})), at="#utt=a+b")
+    assert page.locator("article.target").get_attribute("aria-label") == "a+b"
+
+
 def test_a_link_to_what_is_not_there_says_so(build: SimpleNamespace, open_report) -> None:
     page = open_report(build.report(build.planted()), at="#utt=nobody")
     assert page.get_by_text("Utterance nobody is not in this page.").is_visible()
