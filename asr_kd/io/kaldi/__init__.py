@@ -1,0 +1,1 @@
+"""Kaldi's own file formats: models, trees, alignments, posteriors and graphs, binary or text."""
