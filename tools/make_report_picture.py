@@ -1,4 +1,4 @@
-"""A picture of a report: the top of report.html, and below it utterances side by side.
+"""A picture of a report: its first table, its speakers and utterances, without what is between.
 
 Usage: python tools/make_report_picture.py REPORT.html PICTURE.png [--dark] [--show errors]
 Needs Playwright and a Chromium (Debian's by default, or the one that CHROMIUM names).
@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 HEIGHT = 900  # of a screen; parts taller than that are cut off
+LEFT_OUT = ("#figures .panel ~ .panel", ".note", "#about", "#words", "nav")
 HEADINGS = {"all": "All", "errors": "With errors", "differ": "Systems differ"}
 
 
@@ -35,8 +36,8 @@ def take_picture(report: Path, picture: Path, width: int, dark: bool, show: str)
         )
         page.goto(report.resolve().as_uri())
         page.get_by_label(HEADINGS[show]).check()
-        for part in ("#about", "#words"):  # the picture tells of the rest
-            page.evaluate("part => document.querySelector(part).hidden = true", part)
+        for part in LEFT_OUT:
+            page.eval_on_selector_all(part, "all => all.forEach(one => { one.hidden = true; })")
         page.evaluate("scrollTo(0, 0)")
         list_top = page.locator("#list").bounding_box()
         if list_top is None:

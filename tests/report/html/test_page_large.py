@@ -122,6 +122,13 @@ def luminance(page, selector: str, what: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+def test_a_higher_window_shows_more(large: Path, open_report) -> None:
+    page = open_report(large, at="#utterances", viewport={"width": 1280, "height": 400})
+    few = page.locator("article").count()
+    page.set_viewport_size({"width": 1280, "height": 1200})
+    expect(page.locator("article").nth(few + 2)).to_be_attached()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_both_schemes_have_enough_contrast(
     scheme: str, build: SimpleNamespace, open_report

@@ -16,6 +16,7 @@ class List {
       requestAnimationFrame(() => { waiting = false; this.update(); });
     };
     addEventListener("scroll", later, { passive: true });
+    addEventListener("resize", later);
     place.addEventListener("keydown", (event) => this.key(event));
     new ResizeObserver(() => {
       if (place.clientWidth !== this.width) this.relayout();
