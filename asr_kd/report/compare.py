@@ -8,6 +8,7 @@ from typing import Any
 from asr_kd.artefact import Artefact
 from asr_kd.errors import InputError
 from asr_kd.report.comparison import Comparison, Scoring
+from asr_kd.report.distillation import distillation
 from asr_kd.report.facts import common_facts
 from asr_kd.report.fail import WorseError, verdicts
 from asr_kd.report.outputs import FORMAT, SetFigures
@@ -84,10 +85,11 @@ def compare(
     comparisons = read_comparisons(sources, scoring)
     _check(settings, comparisons)
     statistics = [Statistics(comparison) for comparison in comparisons]
+    views = [distillation(comparison) for comparison in comparisons]
     pairs = compared_pairs(statistics, settings.chosen)
     sets = [
-        set_report(SetFigures(one, one.rows(), own), sum(map(len, pairs)))
-        for one, own in zip(statistics, pairs, strict=True)
+        set_report(SetFigures(one, one.rows(), own, view), sum(map(len, pairs)))
+        for one, own, view in zip(statistics, pairs, views, strict=True)
     ]
     verdict, worse = verdicts(
         settings.fail_if_worse, settings.alpha,

@@ -12,6 +12,7 @@ import numpy as np
 
 from asr_kd import __version__
 from asr_kd.report.comparison import Comparison, Decoding, Scoring
+from asr_kd.report.distillation import Distillation
 from asr_kd.report.pairs import Pair
 from asr_kd.report.statistics import Estimate, Row, Statistics
 from asr_kd.score.pair import TESTS
@@ -27,6 +28,7 @@ class SetFigures:
     statistics: Statistics
     rows: Sequence[Row]
     pairs: Sequence[Pair]
+    distillation: Distillation | None
 
     @property
     def comparison(self) -> Comparison:
@@ -65,6 +67,7 @@ def _set(one: SetFigures) -> dict[str, Any]:
         "gain": None if gain is None else asdict(gain),
         "rows": [asdict(row) for row in one.rows],
         "pairs": [_pair(pair) for pair in one.pairs],
+        "distillation": None if one.distillation is None else asdict(one.distillation),
         "folders": [_folder(decoding) for decoding in comparison.decodings],
     }
 

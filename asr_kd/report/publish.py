@@ -9,6 +9,7 @@ from rich.console import Console
 from asr_kd import __version__
 from asr_kd.io.atomic import write_text
 from asr_kd.report.comparison import Comparison, Decoding, Scoring
+from asr_kd.report.distillation_tables import distillation_facts, distillation_tables
 from asr_kd.report.facts import Fact, set_facts
 from asr_kd.report.html.model import HtmlReport, HtmlRun, HtmlSet, HtmlSystem, Table
 from asr_kd.report.html.write import write_html
@@ -22,6 +23,7 @@ from asr_kd.report.outputs import (
 from asr_kd.report.page import page
 from asr_kd.report.table import markdown, terminal
 from asr_kd.report.tables import pairs_table, systems_table, texts
+from asr_kd.report.word_fates import fates_csv
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,11 @@ def set_report(figures: SetFigures, family: int) -> SetReport:
         tables.append(pairs_table(figures.pairs, partial, family))
         plotted.append(pairs_table(figures.pairs, partial, family, in_words=False))
     facts = set_facts(figures.statistics, figures.rows, figures.pairs)
+    if figures.distillation is not None:
+        view = distillation_tables(figures.distillation, figures.rows, partial)
+        tables += view
+        plotted += view
+        facts += distillation_facts(figures.distillation)
     return SetReport(figures, tables, plotted, facts)
 
 
@@ -87,7 +94,7 @@ def show(report: Report) -> None:
         name = one.figures.comparison.name
         title = report.title if len(report.sets) == 1 else f"{report.title}: {name}"
         for i, table in enumerate(one.tables):
-            console.print(terminal("" if i else title, *texts(table)))
+            console.print(terminal(table.title if i else title, *texts(table)))
         if len(report.sets) > 1:
             _print(console, _lines(one.facts))
     if len(report.sets) == 1:
@@ -115,6 +122,13 @@ def write_report(folder: Path, report: Report) -> None:
     write_text(folder / "systems.csv", systems_csv(sets))
     write_text(folder / "pairs.csv", pairs_csv(sets))
     write_text(folder / "speakers.csv", speakers_csv(sets))
+    followed = [
+        one.comparison
+        for one in sets
+        if one.distillation is not None and one.distillation.inheritance is not None
+    ]
+    if followed:
+        write_text(folder / "inherited.csv", fates_csv(followed))
     write_html(folder / "report.html", _html(report))
 
 

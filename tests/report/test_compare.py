@@ -2,10 +2,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
 from asr_kd.errors import InputError
+from asr_kd.report import outputs
 from asr_kd.report.compare import compare
 from asr_kd.report.statistics import Statistics
 from asr_kd.report.systems import read_systems
@@ -15,6 +17,7 @@ SPEAKERS = [f"s{i}" for i in range(12)]
 REF = {f"{spk}-{i}": "a b c d e" for spk in SPEAKERS for i in range(2)}
 UTT2SPK = {utt: utt.split("-")[0] for utt in REF}
 FRAMES = 1000
+SCHEMA = Path(outputs.__file__).parent / "schema" / "compare-1.schema.json"
 
 
 def _hyp(errors: Sequence[int]) -> dict[str, str]:
@@ -88,7 +91,8 @@ def test_share_is_not_defined_without_a_gain(
     assert all(row.share is None for row in statistics.rows())
     compare(specs, tmp_path / "out", "T", [])
     page = (tmp_path / "out" / "RESULTS.md").read_text()
-    assert page.count("not defined") == 3  # two students, and the sentence about the gain
+    # Two students, in the tables of systems and of distillation, and the sentence about the gain.
+    assert page.count("not defined") == 5
     student = [row for row in page.splitlines() if row.startswith("| student (")]
     assert student[0].rstrip(" |").endswith("not defined")
 
@@ -190,11 +194,23 @@ def test_page_and_json(
         f"W={tmp_path}\nasr-kd compare \\\n    teacher@0=$W/teacher00 teacher@0=$W/teacher01"
         in page
     )
-    (results,) = json.loads((tmp_path / "out" / "results.json").read_text())["sets"]
+    content = json.loads((tmp_path / "out" / "results.json").read_text())
+    jsonschema.validate(content, json.loads(SCHEMA.read_text()))
+    (results,) = content["sets"]
     assert [row["role"] for row in results["rows"]] == [
         "teacher", "ensemble", "student", "hard-student",
     ]  # fmt: skip
     assert len(results["folders"]) == len(specs)
+    view = results["distillation"]
+    assert [row["role"] for row in view["rows"]] == [row["role"] for row in results["rows"]]
+    assert view["rows"][0]["cross_entropy"]["value"] == pytest.approx(1 / FRAMES)
+    assert "| cross-entropy |" in page
+    # Two of five words are wrong in the teachers and in hard-student, one in ensemble and student.
+    assert [(row["role"], row["lost"], row["kept"]) for row in view["inheritance"]["rows"]] == [
+        ("student", 0, len(REF)), ("hard-student", len(REF), 0),
+    ]  # fmt: skip
+    fates = (tmp_path / "out" / "inherited.csv").read_text().splitlines()
+    assert sum(",hard-student," in line and ",lost," in line for line in fates) == len(REF)
     made = (tmp_path / "out" / "manifest.json").stat().st_mtime_ns
     compare(specs, tmp_path / "out", "My title", ["first [note]", "second"])
     assert (tmp_path / "out" / "manifest.json").stat().st_mtime_ns == made
