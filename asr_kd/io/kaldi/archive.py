@@ -1,11 +1,12 @@
 """Kaldi's archives: keys, each with an object behind it, binary or text, gzipped or not."""
 
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from asr_kd.errors import InputError
-from asr_kd.io.kaldi.stream import KaldiReader
+from asr_kd.io.kaldi.stream import KaldiReader, read_file
 
 T = TypeVar("T")
 _LONGEST_KEY = 1000
@@ -66,3 +67,33 @@ def _key(reader: KaldiReader) -> str | None:
     # A key at the end of its line has an empty object, whose text is that line's end.
     reader.position += len(name) + (data[reader.position + len(name)] != ord("\n"))
     return key
+
+
+def index_matrices(path: Path) -> dict[str, str]:
+    """The table that an archive of matrices lacks: key → "archive:offset".
+
+    Raises:
+        InputError: naming the file, if it is gzipped, damaged, or holds something else.
+    """
+    data = read_file(path)
+    if isinstance(data, bytes) and data:
+        raise InputError(f"{path}: gzipped; unpack it first, its matrices are read in any order")
+    reader = KaldiReader(data, str(path))
+    reader.position = 0
+    return {key: f"{path}:{start}" for key, start, _ in read_objects(reader, _skip_matrix)}
+
+
+def _skip_matrix(reader: KaldiReader) -> None:
+    if not reader.binary:
+        reader.matrix()
+        return
+    kind = reader.expect("FM", "DM", "CM", "CM2", "CM3")
+    if kind in ("FM", "DM"):
+        size = reader.count(0) * reader.count(0) * (4 if kind == "FM" else 8)
+    else:
+        # Compressed: range (2 floats), rows, columns; CM has 4 quantiles of each column, too.
+        rows, columns = struct.unpack_from("<8xii", reader.take(16))
+        size = {"CM": 8 * columns + rows * columns, "CM2": 2 * rows * columns}.get(
+            kind, rows * columns
+        )
+    reader.skip(size)

@@ -6,6 +6,7 @@ against what is left of the file before anything is made of it.
 """
 
 import gzip
+import mmap
 import re
 import zlib
 from pathlib import Path
@@ -26,14 +27,20 @@ _SPECIAL = {b"inf", b"-inf", b"nan", b"-nan"}
 _NUMBER = re.compile(rb"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
-def read_file(path: Path) -> bytes:
-    """A file's bytes, unpacked if it is gzipped, whatever its name.
+Bytes = bytes | mmap.mmap
+
+
+def read_file(path: Path) -> Bytes:
+    """A file's bytes: unpacked if it is gzipped, whatever its name; else memory-mapped.
 
     Raises:
         InputError: if it is not there, or not whole.
     """
     try:
-        data = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            if not file.read(1):
+                return b""
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return gzip.decompress(data) if data[:2] == _GZIP else data
     except (FileNotFoundError, IsADirectoryError):
         raise InputError(f"{path}: no such file") from None
@@ -56,7 +63,7 @@ class KaldiReader:
         position: of the next byte.
     """
 
-    def __init__(self, data: bytes, source: str, position: int = 0) -> None:
+    def __init__(self, data: Bytes, source: str, position: int = 0) -> None:
         self.data = data
         self.source = source
         self.position = position
@@ -112,19 +119,19 @@ class KaldiReader:
         """A 32-bit integer."""
         if not self.binary:
             return self._text_integer(self._word())
-        width = self._take(1)[0]
+        width = self.take(1)[0]
         if width not in (_SIGNED, _UNSIGNED):
             self.fail(f"expected an integer of 4 bytes, not of {width}")
-        return int.from_bytes(self._take(4), "little", signed=width == _SIGNED)
+        return int.from_bytes(self.take(4), "little", signed=width == _SIGNED)
 
     def number(self) -> float:
         """A float, of 4 or 8 bytes."""
         if not self.binary:
             return self._text_number(self._word())
-        width = self._take(1)[0]
+        width = self.take(1)[0]
         if width not in (4, 8):
             self.fail(f"expected a float of 4 or 8 bytes, not of {width}")
-        return float(np.frombuffer(self._take(width), f"<f{width}")[0])
+        return float(np.frombuffer(self.take(width), f"<f{width}")[0])
 
     def count(self, least_bytes: int) -> int:
         """A number of things that follow, each of at least so many bytes."""
@@ -137,11 +144,11 @@ class KaldiReader:
         """A vector of 32-bit integers."""
         if not self.binary:
             return np.array([self._text_integer(word) for word in self._block().split()], np.int32)
-        width = self._take(1)[0]
+        width = self.take(1)[0]
         if width != _SIGNED:
             self.fail(f"expected integers of 4 bytes, not of {width}")
-        length = int.from_bytes(self._take(4), "little", signed=True)
-        return np.frombuffer(self._take(length * 4), "<i4").astype(np.int32)
+        length = int.from_bytes(self.take(4), "little", signed=True)
+        return np.frombuffer(self.take(length * 4), "<i4").astype(np.int32)
 
     def vector(self) -> NDArray[np.float32]:
         """A vector of floats, as float32."""
@@ -149,7 +156,7 @@ class KaldiReader:
             return np.array([self._text_number(word) for word in self._block().split()], np.float32)
         width = {"FV": 4, "DV": 8}[self.expect("FV", "DV")]
         length = self.integer()
-        return np.frombuffer(self._take(length * width), f"<f{width}").astype(np.float32)
+        return np.frombuffer(self.take(length * width), f"<f{width}").astype(np.float32)
 
     def matrix(self) -> NDArray[np.float32]:
         """A full matrix of floats, as float32."""
@@ -163,7 +170,7 @@ class KaldiReader:
         rows_, columns = self.integer(), self.integer()
         if min(rows_, columns) < 0:
             self.fail(f"a matrix of {rows_} rows and {columns} columns")
-        data = np.frombuffer(self._take(rows_ * columns * width), f"<f{width}")
+        data = np.frombuffer(self.take(rows_ * columns * width), f"<f{width}")
         return data.reshape(rows_, columns).astype(np.float32)
 
     def line(self) -> bytes:
@@ -173,11 +180,16 @@ class KaldiReader:
         self.position = min(end + 1, len(self.data))
         return self.data[start:end]
 
-    def _take(self, size: int) -> bytes:
+    def take(self, size: int) -> bytes:
+        """Some bytes as they stand."""
+        self.skip(size)
+        return self.data[self.position - size : self.position]
+
+    def skip(self, size: int) -> None:
+        """Goes on behind some bytes."""
         if not 0 <= size <= self.left:
             self.fail(f"{size} bytes expected, {self.left} left: damaged or cut off")
         self.position += size
-        return self.data[self.position - size : self.position]
 
     def _word(self) -> bytes:
         match = _WORD.match(self.data, self.position)
