@@ -1,214 +1,257 @@
-"""Corpora from the network: downloads that resume, and that are published whole and checked."""
+"""Corpora from the network: several parts at a time, each published whole and checked."""
 
-import hashlib
-import http.client
 import logging
-import time
-import urllib.error
+import shutil
+import threading
 import urllib.parse
-import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from asr_kd import __version__
 from asr_kd.artefact import Artefact
+from asr_kd.data.catalogue import CATALOGUE, Part
+from asr_kd.data.fetch import Advance, Wanted, fetch, part_of, resolve, size_of
 from asr_kd.errors import AsrKdError, InputError
+from asr_kd.io.atomic import write_bytes
+from asr_kd.io.unpack import unpack
 from asr_kd.log import progress
 from asr_kd.shards import rank_and_world
 
 VERB = "download"
-_CHUNK = 1 << 18
-_TIMEOUT_SECONDS = 60.0
-_PAUSE_SECONDS = 1.0
+ALL = "all"
+_UNPACKED = "unpacked"
+# FLAC does not get smaller by gzip: an archive that grows more than this is none of LibriSpeech's.
+_MOST_GROWTH = 4
+_MORE = 1_000_000
+_GB = 1e9
+_documents = threading.Lock()  # every archive brings the same ones
 _logger = logging.getLogger("asr_kd.data")
 
 
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file of a collection.
-
-    Attributes:
-        name: its name in the published folder, and behind a mirror's address.
-        size: bytes.
-        md5: its MD5 in hexadecimal, what corpora publish; against damage, not against malice.
-    """
-
-    name: str
-    size: int
-    md5: str
+class _Stopped(Exception):
+    """Ends a thread whose program was interrupted."""
 
 
 @dataclass(frozen=True)
-class Collection:
-    """Files that stand together on each of several mirrors, whose addresses end in a slash."""
+class _Task:
+    """A part that is to be made, and its files as they must come."""
 
-    mirrors: tuple[str, ...]
-    files: tuple[RemoteFile, ...]
+    part: Part
+    artefact: Artefact
+    mirrors: list[str]
+    files: list[Wanted]
+
+    @property
+    def bytes_to_come(self) -> int:
+        """What is still to be downloaded."""
+        work = self.artefact.work
+        if self.is_unpacked:
+            return 0
+        return sum(
+            file.size - min(file.size, size_of(part_of(work, file.name)))
+            for file in self.files
+            if not (work / file.name).is_file()
+        )
+
+    @property
+    def bytes_to_unpack(self) -> int:
+        """Bytes of the archive that is still to be unpacked."""
+        return self.files[0].size if self.part.unpacked and not self.is_unpacked else 0
+
+    @property
+    def is_unpacked(self) -> bool:
+        """Whether nothing of the archive is needed any more: what it held stands in its place."""
+        work = self.artefact.work
+        if (work / _UNPACKED).is_dir():
+            return True
+        name = self.files[0].name
+        is_coming = (work / name).exists() or part_of(work, name).exists()
+        return self.part.unpacked and not is_coming and any(e.is_dir() for e in work.iterdir())
 
 
-COLLECTIONS: dict[str, Collection] = {
-    "mnist": Collection(
-        mirrors=(
-            "https://ossci-datasets.s3.amazonaws.com/mnist/",
-            "https://storage.googleapis.com/cvdf-datasets/mnist/",
-        ),
-        files=(
-            RemoteFile("train-images-idx3-ubyte.gz", 9912422, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
-            RemoteFile("train-labels-idx1-ubyte.gz", 28881, "d53e105ee54ea40749a09fcbcd1e9432"),
-            RemoteFile("t10k-images-idx3-ubyte.gz", 1648877, "9fb629c4189551a2d022fa330f9573f3"),
-            RemoteFile("t10k-labels-idx1-ubyte.gz", 4542, "ec29112dd5afa0611ce80d1b7f02629c"),
-        ),
-    ),
-}
-"""Name → what is downloaded."""
+def download(
+    name: str,
+    out: Path,
+    parts: Sequence[str] = (),
+    mirrors: Sequence[str] = (),
+    nj: int = 1,
+    sums_of_mirror: bool = False,
+) -> None:
+    """Downloads parts of a corpus; the folder of each is published when it is whole and checked.
 
-
-class _Unusable(Exception):
-    """Why a mirror does not give a file; the next one may."""
-
-
-def download(name: str, out: Path, mirrors: Sequence[str] = ()) -> None:
-    """Downloads a collection and publishes its folder when all of it is there and checked.
-
-    Until then they stand beside the folder's place, in a hidden one, what has come of a file in
-    `FILE.part`; a run that was stopped goes on there.
+    Until then its files stand beside the folder's place, in a hidden one, what has come of a file
+    in `FILE.part`; a run that was stopped goes on there. Archives are unpacked and not kept.
 
     Args:
-        name: of the collection.
-        out: the folder.
+        name: of the corpus.
+        out: the folder. What is there of other parts stays.
+        parts: which; may be left out where there is one only.
         mirrors: addresses that take the place of the known ones, tried in this order.
+        nj: parts at a time.
+        sums_of_mirror: whether the mirrors' own lists of checksums count, and not the known ones.
 
     Raises:
-        InputError: for an unknown collection and addresses that are not http or https, together.
-        AsrKdError: if no mirror gives a file whole; with what each of them answered.
+        InputError: for an unknown corpus or part, addresses that are not http or https, and a disk
+            that is too small, before anything is fetched.
+        AsrKdError: for each part that no mirror gives whole, with what they answered, and archives
+            with anything in them that does not belong there; the others are finished first.
     """
-    collection = COLLECTIONS.get(name)
+    chosen = _choose(name, parts, mirrors, sums_of_mirror)
+    if rank_and_world()[0] != 0:
+        return
+    tasks = []
+    faults = []
+    for part in chosen.values():
+        content = {file.name: [file.size, file.md5] for file in part.files}
+        artefact = Artefact(Path(out) / part.place, VERB, {"name": name, "files": content}, {})
+        if artefact.is_done():
+            continue
+        addresses = [f"{url.rstrip('/')}/{part.folder}" for url in mirrors or part.mirrors]
+        try:
+            files = [resolve(file, addresses, sums_of_mirror) for file in part.files]
+        except AsrKdError as error:
+            faults.append(str(error))
+            continue
+        artefact.begin()
+        tasks.append(_Task(part, artefact, addresses, files))
+    if faults:
+        raise AsrKdError("\n".join(faults))
+    if tasks:
+        _refuse_small_disk(Path(out), tasks)
+        _make_all(name, tasks, nj)
+
+
+def _choose(
+    name: str, parts: Sequence[str], mirrors: Sequence[str], sums_of_mirror: bool
+) -> Mapping[str, Part]:
+    """The parts that are wanted; all faults of the question together."""
+    known = CATALOGUE.get(name, {})
     faults = [
         f"--mirror {url}: expected an address that begins with http:// or https://"
         for url in mirrors
         if urllib.parse.urlsplit(url).scheme not in ("http", "https")
     ]
-    if collection is None:
-        faults.append(f"{name}: no such download; there are {', '.join(sorted(COLLECTIONS))}")
-    if faults or collection is None:
+    if sums_of_mirror and not mirrors:
+        faults.append("--sums-of-mirror: needs the --mirror whose checksums count")
+    if not known:
+        faults.append(f"{name}: no such download; there are {', '.join(sorted(CATALOGUE))}")
+    listed = ", ".join(f"{p} ({_gigabytes(sum(f.size for f in known[p].files))})" for p in known)
+    wanted = list(known) if ALL in parts or len(known) == 1 else list(dict.fromkeys(parts))
+    unknown = [part for part in parts if part not in known and part != ALL]
+    if known and (unknown or not wanted):
+        faults += [f"--parts {part}: {name} has no such part" for part in unknown]
+        faults.append(f"--parts takes {ALL}, or some of: {listed}")
+    if faults:
         raise InputError(faults)
-    content = {file.name: [file.size, file.md5] for file in collection.files}
-    artefact = Artefact(out, VERB, {"name": name, "files": content}, {})
-    if artefact.is_done():
-        return
-    work = artefact.begin()
-    if rank_and_world()[0] != 0:
-        return
-    addresses = [f"{url.rstrip('/')}/" for url in mirrors or collection.mirrors]
-    for file in collection.files:
-        if not (work / file.name).is_file():
-            _fetch(file, work, addresses)
-    artefact.publish({"bytes": sum(file.size for file in collection.files)})
+    chosen = {part: known[part] for part in wanted}
+    if sums_of_mirror:
+        for key, part in chosen.items():
+            chosen[key] = replace(part, files=tuple(replace(f, md5=None) for f in part.files))
+    return chosen
 
 
-def _fetch(file: RemoteFile, work: Path, mirrors: Sequence[str]) -> None:
-    """Makes `work/file.name` from the first mirror that gives it whole."""
-    part = work / f"{file.name}.part"
-    reasons = []
-    for mirror in mirrors:
-        url = mirror + urllib.parse.quote(file.name)
+def _refuse_small_disk(out: Path, tasks: Sequence[_Task]) -> None:
+    """An archive stands beside what it holds until that is whole."""
+    needed = sum(task.bytes_to_come + task.bytes_to_unpack for task in tasks)
+    free = shutil.disk_usage(tasks[0].artefact.work).free
+    if needed > free:
+        raise InputError(
+            f"{out}: {_gigabytes(needed)} are needed and {_gigabytes(free)} are free; make room, "
+            f"or take fewer parts at a time"
+        )
+
+
+def _make_all(name: str, tasks: Sequence[_Task], nj: int) -> None:
+    stop = threading.Event()
+    lock = threading.Lock()
+    faults = []
+    total = sum(task.bytes_to_come + task.bytes_to_unpack for task in tasks)
+    with progress(total, name, "B") as show, ThreadPoolExecutor(nj) as pool:
+
+        def advance(count: int) -> None:
+            if stop.is_set():
+                raise _Stopped
+            with lock:
+                show(count)
+
+        futures = [pool.submit(_make, task, advance) for task in tasks]
         try:
-            _fetch_from(url, file, part)
-        except _Unusable as reason:
-            reasons.append(f"{url}: {reason}")
-            if len(reasons) < len(mirrors):
-                _logger.warning("%s; trying the next mirror", reasons[-1])
-            continue
-        part.replace(work / file.name)
-        _logger.info("%s: %d bytes, checked", file.name, file.size)
-        return
-    raise AsrKdError("\n".join([
-        f"{file.name}: no mirror gives it; nothing is published", *reasons,
-        "run again to go on with what has come; --mirror URL names another place",
-    ]))  # fmt: skip
+            for future in as_completed(futures):
+                error = future.exception()
+                if isinstance(error, AsrKdError):
+                    faults.append(str(error))
+                elif error is not None:
+                    raise error
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    if faults:
+        raise AsrKdError("\n".join(faults))
 
 
-def _fetch_from(url: str, file: RemoteFile, part: Path) -> None:
-    """Fills `part` from one mirror, as often as that brings more of it, and checks it."""
-    may_be_mixed = _size(part) > 0
-    while True:
-        before = _size(part)
-        reason = _Unusable("the connection ends before the file does")
-        if before < file.size:
-            try:
-                _transfer(url, file, part)
-            except _Unusable as error:
-                reason = error
-        if _size(part) < file.size:
-            if _size(part) <= before:
-                raise reason
-            _logger.warning("%s: %s; going on at byte %d", url, reason, _size(part))
-            time.sleep(_PAUSE_SECONDS)
-            continue
-        with part.open("rb") as stream:
-            md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False))
-        if md5.hexdigest() == file.md5 and _size(part) == file.size:
-            return
-        part.unlink()
-        # The beginning may have come from a worse mirror, or of a file that has changed since.
-        if not may_be_mixed:
-            raise _Unusable(
-                f"wrong checksum: MD5 {md5.hexdigest()}, expected {file.md5}; what came is "
-                f"thrown away"
-            )
-        may_be_mixed = False
+def _make(task: _Task, advance: Advance) -> None:
+    """Fetches, unpacks and publishes one part."""
+    work = task.artefact.work
+    if not task.is_unpacked:
+        for file in task.files:
+            if not (work / file.name).is_file():
+                fetch(file, work, task.mirrors, advance)
+        if task.part.unpacked:
+            _unpack(task, advance)
+    if task.part.unpacked:
+        _arrange(task)
+    task.artefact.publish({
+        "bytes": sum(file.size for file in task.files),
+        "md5": {file.name: file.md5 for file in task.files},
+    })  # fmt: skip
 
 
-def _transfer(url: str, file: RemoteFile, part: Path) -> None:
-    """One connection's worth of the file, appended to what has come.
-
-    Of a server that knows no ranges the beginning is passed over: it may be cut again before the
-    end of what stands already.
-    """
-    start = _size(part)
-    request = urllib.request.Request(url, headers={"User-Agent": f"asr_kd/{__version__}"})
-    if start:
-        request.add_header("Range", f"bytes={start}-")
-    with _network_errors():
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
-    passed_over = 0
-    with response:
-        if response.status != http.HTTPStatus.PARTIAL_CONTENT:
-            passed_over = start  # the server knows no ranges and sends it all
-        elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            raise _Unusable("answers with another range than was asked for")
-        length = response.headers.get("Content-Length", "")
-        if length.isdigit() and (whole := start - passed_over + int(length)) != file.size:
-            raise _Unusable(f"has {whole} bytes, expected {file.size}")
-        left = file.size - start
-        with part.open("ab") as stream, progress(left, file.name, "B") as advance:
-            while left > 0:
-                with _network_errors():
-                    chunk = response.read1(min(_CHUNK, passed_over or left))
-                if not chunk:
-                    return
-                if passed_over:
-                    passed_over -= len(chunk)
-                    continue
-                stream.write(chunk)
-                advance(len(chunk))
-                left -= len(chunk)
-
-
-@contextmanager
-def _network_errors() -> Iterator[None]:
-    """Faults of a mirror, told from those of the disk."""
+def _unpack(task: _Task, advance: Advance) -> None:
+    """Unpacks the archive whole or not at all; one that is refused goes, it would be again."""
+    archive = task.artefact.work / task.files[0].name
+    unfinished = task.artefact.work / f"{_UNPACKED}.tmp"
+    shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        yield
-    except urllib.error.HTTPError as error:
-        raise _Unusable(f"answers {error.code} {error.reason}") from None
-    except urllib.error.URLError as error:
-        raise _Unusable(str(error.reason)) from None
-    except (OSError, http.client.HTTPException) as error:
-        raise _Unusable(str(error) or type(error).__name__) from None
+        unpack(archive, unfinished, _MOST_GROWTH * size_of(archive) + _MORE, advance)
+        if not (unfinished / task.part.place).is_dir():
+            shutil.rmtree(unfinished)
+            raise AsrKdError(
+                f"{archive}: has no folder {task.part.place}; it is not what it should be"
+            )
+    except AsrKdError:
+        archive.unlink()
+        raise
+    unfinished.rename(task.artefact.work / _UNPACKED)
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+def _arrange(task: _Task) -> None:
+    """Puts the archive's folder in the part's place, its documents beside that.
+
+    In an order that lets a later run see how far a killed one has come.
+    """
+    work = task.artefact.work
+    inside = work / _UNPACKED / task.part.place
+    archive = work / task.files[0].name
+    documents = [entry for entry in _entries(inside.parent) if entry.suffix == ".TXT"]
+    with _documents:
+        for document in documents:
+            there = task.artefact.path.parent / document.name
+            if not there.exists():
+                write_bytes(there, document.read_bytes())
+            elif there.read_bytes() != document.read_bytes():
+                _logger.warning("%s: stands already, and is another than in %s; it stays",
+                                there, archive.name)  # fmt: skip
+    for entry in _entries(inside):
+        entry.rename(work / entry.name)
+    archive.unlink(missing_ok=True)
+    shutil.rmtree(work / _UNPACKED, ignore_errors=True)
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / _GB:.3g} GB"
