@@ -119,13 +119,14 @@ class PosteriorTeacher:
         files = _archives(path) if path.suffix == ".scp" else [path]
         self._data: list[Bytes] = [read_file(file) for file in files]
         self._places: dict[str, tuple[int, int]] = {}
-        self.num_frames: dict[str, int] = {}
+        num_frames: dict[str, int] = {}
         for number, file in enumerate(files):
             reader = KaldiReader(self._data[number], str(file))
             reader.position = 0
             for utt, start, posterior in read_objects(reader, read_posterior):
                 self._places[utt] = (number, start)
-                self.num_frames[utt] = len(posterior.counts)
+                num_frames[utt] = len(posterior.counts)
+        self.num_frames: Mapping[str, int] = num_frames
         self._files = files
         self.utt_ids: Collection[str] = self._places.keys()
         self.spec: FeatureSpec | None = None

@@ -26,7 +26,10 @@ def describe(path: Path) -> dict[str, str]:
     for number, (teacher, weight) in enumerate(
         zip(header.teachers, header.weights, strict=True), start=1
     ):
-        rows[f"teacher {number}"] = f"{teacher.name} ({teacher.digest[:12]}), weight {weight:.4g}"
+        rows[f"teacher {number}"] = (
+            f"{teacher.name} ({teacher.digest[:12]}), weight {weight:.4g}"
+            + (f", {teacher.unnormalised} of scores" if teacher.unnormalised else "")
+        )
     rows |= {
         "label set": f"{header.num_labels} labels ({header.label_set[:12]})",
         "kept": header.keep,

@@ -34,6 +34,7 @@ class TeacherId(Config):
 
     name: str
     digest: str
+    unnormalised: Literal["softmax"] | None = None  # what made scores posteriors
 
 
 class Shard(Config):
@@ -52,8 +53,7 @@ class Header(Config):
     Attributes:
         temperature: T at which the mean was formed.
         mean: arithmetic or geometric.
-        weights: of the teachers, adding up to 1.
-        teachers: names and digests.
+        weights, teachers: share of each teacher (they add up to 1), and its name and digest.
         label_set, num_labels: digest of the label set, and V.
         keep: the rule of what is kept, as `Keep.parse` reads it.
         frame_shift_ms: between two frames, where it is known.
