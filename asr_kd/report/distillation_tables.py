@@ -8,7 +8,7 @@ from asr_kd.report.html.model import Cell, Column, Table
 from asr_kd.report.inheritance import Inheritance, Inherited
 from asr_kd.report.statistics import Estimate, Row
 from asr_kd.report.table import judged
-from asr_kd.report.tables import EMPTY, rate, systems_table
+from asr_kd.report.tables import EMPTY, partial_mark, rate, systems_table
 from asr_kd.score.calibration import BINS
 from asr_kd.score.join import Partial
 
@@ -30,7 +30,7 @@ def distillation_tables(
     if found.rows:
         tables.append(_knowledge(found.rows, rows, partial))
     if found.inheritance is not None and found.inheritance.rows:
-        tables.append(_inherited(found.inheritance))
+        tables.append(_inherited(found.inheritance, partial_mark(partial)))
     return tables
 
 
@@ -44,7 +44,11 @@ def _knowledge(
     }
     columns |= {
         "cross-entropy": (
-            Column("cross-entropy", "With the aligned label, nats a frame.", plot=True),
+            Column(
+                f"cross-entropy{partial_mark(partial)}",
+                "With the aligned label, nats a frame.",
+                plot=True,
+            ),
             tuple(_cross_entropy(one.cross_entropy) for one in figures),
         ),
         "ECE %": (
@@ -96,16 +100,20 @@ def quantity(value: float, unit: str = "") -> str:
     return f"{value:.0f} {unit}".rstrip()
 
 
-def _inherited(found: Inheritance) -> Table:
+def _inherited(found: Inheritance, of: str) -> Table:
+    """`of` stands in the heading of every figure: what part of the utterances it is over."""
+    figures = [
+        ("wrong", "Reference words replaced or left out."),
+        ("inherited", f"Of these: wrong in the {found.source}, too."),
+        ("same word", "Of the inherited: the same word in its place, or none in both."),
+        ("lost", "Wrong here and in the teacher, right in the ensemble."),
+        ("own", "Right in teacher and ensemble, as far as they are given."),
+        ("errors inherited %", f"Share of the words that the {found.source} gets wrong."),
+        ("fixes kept %", "Share of the words that the teacher gets wrong and the ensemble right."),
+    ]
     columns = [
         Column("system", text=True),
-        Column("wrong", "Reference words replaced or left out."),
-        Column("inherited", f"Wrong in the {found.source}, too."),
-        Column("same word", "Of these: the same word in its place, or none in both."),
-        Column("lost", "Wrong in the teacher, right in the ensemble."),
-        Column("own", "Right in all of them."),
-        Column(f"of the {found.source}'s errors inherited %", plot=True),
-        Column("of the ensemble's fixes kept %", plot=True),
+        *(Column(f"{name}{of}", note, plot=name.endswith("%")) for name, note in figures),
     ]
     rows = [_inherited_cells(row) for row in found.rows]
     if found.effect is None:
@@ -128,8 +136,8 @@ def _count(words: float) -> str:
     return f"{words:,.1f}".removesuffix(".0")
 
 
-def distillation_facts(found: Distillation) -> list[Fact]:
-    """What the reader of `distillation_tables` has to know."""
+def distillation_facts(found: Distillation, partial: Partial | None = None) -> list[Fact]:
+    """What the reader of `distillation_tables` has to know; `partial` as there."""
     facts = []
     if any(row.cross_entropy is not None for row in found.rows):
         facts.append(("Cross-entropy", "of the models' posteriors with the labels of the "
@@ -147,16 +155,16 @@ def distillation_facts(found: Distillation) -> list[Fact]:
             "one second of speech; without the search.",
         ))  # fmt: skip
     if found.inheritance is not None:
-        facts += _inherited_facts(found.inheritance)
+        facts += _inherited_facts(found.inheritance, partial_mark(partial))
     return facts
 
 
-def _inherited_facts(found: Inheritance) -> list[Fact]:
+def _inherited_facts(found: Inheritance, of: str) -> list[Fact]:
     facts = []
     if found.effect is not None:
         effect = found.effect
         facts.append((
-            "What the ensemble does",
+            f"What the ensemble does{of}",
             f"of {found.words:,} reference words the mean teacher gets "
             f"{_count(effect.teacher_wrong)} wrong, the ensemble {_count(effect.ensemble_wrong)}: "
             f"it fixed {_count(effect.fixed)} and broke {_count(effect.broken)}.",
@@ -177,7 +185,7 @@ def _inherited_facts(found: Inheritance) -> list[Fact]:
     }
     facts += [
         (
-            f"{d.role} − {d.other}, share {shares[d.share]}, points",
+            f"{d.role} − {d.other}, share {shares[d.share]}, points{of}",
             f"{judged(d.estimate.value, d.estimate.interval)}.",
         )
         for d in found.differences
@@ -189,5 +197,5 @@ def _inherited_facts(found: Inheritance) -> list[Fact]:
             if words and fate in ("inherited", "lost")
         ]
         if told:
-            facts.append((f"Words of {role}, most frequent first", f"{'; '.join(told)}."))
+            facts.append((f"Words of {role}, most frequent first{of}", f"{'; '.join(told)}."))
     return facts

@@ -126,8 +126,7 @@ def test_texts_have_inheritance_alone(tmp_path: Path) -> None:
     tables = distillation_tables(found, Statistics(comparison, 50).rows(), None)
     assert [_texts(table) for table in tables] == [[["student", "2", "1", "1", "1", "100 [100, 100]"]]]  # noqa: E501  # fmt: skip
     assert [column.name for column in tables[0].columns] == [
-        "system", "wrong", "inherited", "same word", "own",
-        "of the teacher's errors inherited %",
+        "system", "wrong", "inherited", "same word", "own", "errors inherited %",
     ]  # fmt: skip
 
 
@@ -152,6 +151,15 @@ def test_a_part_of_the_utterances_has_no_calibration_error(folder: DecodeDir, tm
     assert teacher.calibration_error is None
     assert teacher.cross_entropy is not None
     assert teacher.cross_entropy.value == pytest.approx(0.5)  # without the one left out
+    assert comparison.partial is not None
+    rows = Statistics(comparison, 50).rows()
+    for table in distillation_tables(found, rows, comparison.partial):
+        for column in table.columns:
+            if column.name.split(" PARTIAL")[0] not in ("system", "frame acc%", "params", "RTF"):
+                assert column.name.endswith(" PARTIAL 11/12")
+    ensemble = view(f"teacher={folder('t3')}", f"ensemble={folder('e3')}")
+    told = [name for name, _ in distillation_facts(ensemble, comparison.partial)]
+    assert "What the ensemble does PARTIAL 11/12" in told
 
 
 def test_a_label_of_probability_0(folder: DecodeDir) -> None:
