@@ -59,7 +59,7 @@ def compare_verb(
         typer.Option(
             "--fail-if-worse",
             metavar="SYSTEM",
-            help="Exit with 3 if it is worse than one that it is compared with.",
+            help="Exit with 3 if paired bootstrap and MAPSSWE find it worse than another.",
         ),
     ] = None,
     alpha: Annotated[

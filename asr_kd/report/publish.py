@@ -33,7 +33,7 @@ class SetReport:
     Attributes:
         figures: all of them.
         tables: for a terminal and RESULTS.md.
-        plotted: the same for report.html, which shows intervals as a picture.
+        plotted: the same for report.html, which shows intervals as a picture; facts are below.
         facts: what the reader of the tables has to know.
     """
 
@@ -74,16 +74,17 @@ def set_report(figures: SetFigures, family: int) -> SetReport:
     partial = figures.comparison.partial
     gain = figures.statistics.gain() is not None
     tables = [systems_table(figures.rows, partial, gain)]
-    plotted = list(tables)
+    facts = set_facts(figures.statistics, figures.rows, figures.pairs)
+    plotted = [replace(tables[0], notes=_lines(facts))]
     if figures.pairs:
         tables.append(pairs_table(figures.pairs, partial, family))
         plotted.append(pairs_table(figures.pairs, partial, family, in_words=False))
-    facts = set_facts(figures.statistics, figures.rows, figures.pairs)
     if figures.distillation is not None:
         view = distillation_tables(figures.distillation, figures.rows, partial)
         tables += view
-        plotted += view
-        facts += distillation_facts(figures.distillation)
+        more = distillation_facts(figures.distillation)
+        facts += more
+        plotted += [*view[:-1], *(replace(table, notes=_lines(more)) for table in view[-1:])]
     return SetReport(figures, tables, plotted, facts)
 
 
@@ -162,13 +163,12 @@ def _html(report: Report) -> HtmlReport:
 
 def _html_set(one: SetReport) -> HtmlSet:
     comparison = one.figures.comparison
-    first, *others = one.plotted
     partial = comparison.partial
     return HtmlSet(
         name=comparison.name,
         ref=comparison.ref,
         systems=[_html_system(comparison, role) for role in comparison.roles],
-        tables=[replace(first, notes=[*first.notes, *_lines(one.facts)]), *others],
+        tables=one.plotted,
         utt2spk=comparison.utt2spk,
         warnings=[] if partial is None else [partial.describe()],
     )

@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -16,9 +17,11 @@ from asr_kd.cli.app import app
 from asr_kd.errors import InputError
 from asr_kd.report import outputs
 from asr_kd.report.compare import Settings, compare
-from asr_kd.report.fail import WorseError
-from asr_kd.report.pairs import Chosen
-from asr_kd.score.pair import TESTS
+from asr_kd.report.fail import WorseError, verdicts
+from asr_kd.report.pairs import Chosen, Pair
+from asr_kd.score.bootstrap import Interval
+from asr_kd.score.pair import TESTS, PairResult
+from asr_kd.score.significance import Test
 
 assert asr_kd.cli.compare  # imported, its verbs are registered
 SCHEMA = Path(outputs.__file__).parent / "schema" / "compare-1.schema.json"
@@ -290,3 +293,24 @@ def test_a_sentence_is_wrong_once(folder: Path) -> None:
     (row,) = results(folder / "out")["sets"][0]["rows"]
     assert row["ser"]["value"] == pytest.approx(1 / 60)
     assert row["wer"]["value"] == pytest.approx(6 / 360)
+
+
+def test_the_gate_wants_both_tests() -> None:
+    interval = Interval(0.01, 0.03)
+
+    def told(**p_values: float | None) -> tuple[list[str], bool]:
+        tests = tuple(Test(name, 1.0, p, 9, "") for name, p in p_values.items())
+        result = PairResult(
+            "new", "old", 0.12, 0.10, 0.02, interval, interval, "speakers", 0.0, tests, 0.1, 0.1
+        )
+        compared = SimpleNamespace(name="test", partial=None)
+        return verdicts("new", 0.05, [(compared, [Pair(result, None, p_values)])])  # type: ignore[list-item]
+
+    assert told(bootstrap=0.001, mapsswe=0.01)[1]
+    assert told(bootstrap=0.001, mapsswe=None)[1]
+    for bootstrap, mapsswe in ((0.001, 0.06), (0.06, 0.001)):
+        (line,), worse = told(bootstrap=bootstrap, mapsswe=mapsswe)
+        assert not worse
+        assert "new is not shown to be worse than old" in line
+        assert "p 0.060" in line
+    assert not told(bootstrap=None, mapsswe=None)[1]
