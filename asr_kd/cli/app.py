@@ -27,6 +27,17 @@ Mean = Annotated[
     Literal["arithmetic", "geometric"],
     typer.Option("--mean", help="How several models' (tempered) distributions are averaged."),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Load TorchScript and torch.export programs: they can run code."),
+]
+Unnormalised = Annotated[
+    Literal["softmax"] | None,
+    typer.Option(
+        "--unnormalised",
+        help="What makes posteriors of matrices (ark:) that hold scores, as those of chain models.",
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of the configuration."),

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from asr_kd.cli.app import ConfigFile, Device, Jobs, Mean, Out, app, is_override
+from asr_kd.cli.app import (
+    ConfigFile,
+    Device,
+    Jobs,
+    Mean,
+    Out,
+    Trust,
+    Unnormalised,
+    app,
+    is_override,
+)
 
 Weights = Annotated[
     str | None,
@@ -42,6 +52,7 @@ def decode_verb(
     weights: Weights = None,
     config: ConfigFile = None,
     nj: Jobs = 1,
+    trust: Trust = False,
 ) -> None:
     """Decodes with one model, an ensemble or a GMM; scores the words where there is a text.
 
@@ -63,7 +74,7 @@ def decode_verb(
     decode(
         models, data, graph, out, load_config(DecodeConfig, config, overrides),
         tune_on=tune_on, scales_from=scales_from, ali=ali, mean=mean,
-        weights=None if weights is None else WeightsFrom.parse(weights), nj=nj,
+        weights=None if weights is None else WeightsFrom.parse(weights), nj=nj, trust=trust,
     )  # fmt: skip
 
 
@@ -72,7 +83,7 @@ def evaluate_verb(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL[=FEATDIR]|ark:POSTERIORS.scp=labels.json ...",
+            metavar="MODEL[=FEATDIR]|ark:FILE=labels.json|post:FILE=labels.json ...",
             help="One model, or several to average.",
         ),
     ],
@@ -82,6 +93,8 @@ def evaluate_verb(
     mean: Mean = "arithmetic",
     weights: Weights = None,
     device: Device = "auto",
+    trust: Trust = False,
+    unnormalised: Unnormalised = None,
 ) -> None:
     """Counts the frames that models get right, and their cross-entropy, without any search.
 
@@ -89,7 +102,9 @@ def evaluate_verb(
     """
     from asr_kd.decode.evaluate import evaluate
     from asr_kd.ensemble.devices import torch_device
+    from asr_kd.ensemble.teachers import as_posteriors
     from asr_kd.ensemble.weights import WeightsFrom
 
     shares = None if weights is None else WeightsFrom.parse(weights)
-    evaluate(models, data, ali, out, mean, shares, torch_device(device))
+    specs = as_posteriors(models, unnormalised)
+    evaluate(specs, data, ali, out, mean, shares, torch_device(device), trust)

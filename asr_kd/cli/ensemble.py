@@ -5,14 +5,15 @@ from typing import Annotated
 
 import typer
 
-from asr_kd.cli.app import Device, Jobs, Mean, Out, app
+from asr_kd.cli.app import Device, Jobs, Mean, Out, Trust, Unnormalised, app
 
 Teachers = Annotated[
     list[str],
     typer.Argument(
-        metavar="MODEL[=FEATDIR]|ark:POSTERIORS.scp=labels.json ...",
-        help="Trained models, each with features of its own if need be; archives of "
-        "log-posteriors.",
+        metavar="MODEL[=FEATDIR]|ark:FILE=labels.json|post:FILE=labels.json ...",
+        help="Trained models, or what a model.yaml describes, each with features of its own if "
+        "need be; archives of log-posteriors (an .scp or one archive), or Kaldi's posteriors "
+        "(post:, or transition-post:FILE=IMPORTED over transition-ids).",
     ),
 ]
 
@@ -51,6 +52,8 @@ def dump_targets_verb(
     ] = False,
     device: Device = "auto",
     nj: Jobs = 1,
+    trust: Trust = False,
+    unnormalised: Unnormalised = None,
 ) -> None:
     """Averages teachers into a store of soft targets, in one pass over the data.
 
@@ -61,12 +64,14 @@ def dump_targets_verb(
     """
     from asr_kd.ensemble.codec import Keep
     from asr_kd.ensemble.dump import Dump, dump_targets
+    from asr_kd.ensemble.teachers import as_posteriors
     from asr_kd.ensemble.weights import WeightsFrom
 
     temperatures = _numbers(temperature, "--temperature")
     shares = None if weights is None else WeightsFrom.parse(weights)
     rule = Keep.parse(keep)
-    dump = Dump(tuple(teachers), data, temperatures, mean, shares, rule, device, cross_fit)
+    specs = as_posteriors(teachers, unnormalised)
+    dump = Dump(specs, data, temperatures, mean, shares, rule, device, cross_fit, trust)
     dump_targets(dump, out, nj)
 
 
@@ -101,6 +106,7 @@ def weigh_teachers_verb(
         ),
     ] = None,
     device: Device = "auto",
+    unnormalised: Unnormalised = None,
 ) -> None:
     """Finds weights for an average of teachers on dev data, and what each teacher adds to it.
 
@@ -110,9 +116,11 @@ def weigh_teachers_verb(
     take --weights OUT:RULE.
     """
     from asr_kd.ensemble.devices import torch_device
+    from asr_kd.ensemble.teachers import as_posteriors
     from asr_kd.report.weigh import weigh_teachers
 
-    weigh_teachers(teachers, data, ali, out, decoded or (), torch_device(device))
+    specs = as_posteriors(teachers, unnormalised)
+    weigh_teachers(specs, data, ali, out, decoded or (), torch_device(device))
 
 
 def _numbers(text: str, option: str) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from asr_kd.artefact import Artefact, hash_input, read_manifest
+from asr_kd.artefact import Artefact, read_manifest
 from asr_kd.config import config_dict
 from asr_kd.data.directory import DataDir
 from asr_kd.decode.config import DecodeConfig, Scales
@@ -30,6 +30,7 @@ from asr_kd.errors import InputError
 from asr_kd.io.ark import Archive
 from asr_kd.io.atomic import write_text
 from asr_kd.labels.label_set import LabelSet
+from asr_kd.models.description import model_hash
 from asr_kd.shards import rank_and_world, run_shards, split
 
 _logger = logging.getLogger("asr_kd.decode")
@@ -48,6 +49,7 @@ def decode(
     mean: Mean = "arithmetic",
     weights: WeightsFrom | Sequence[float] | None = None,
     nj: int = 1,
+    trust: bool = False,
 ) -> None:
     """Decodes a feature directory.
 
@@ -63,6 +65,7 @@ def decode(
         mean, weights: how the models' posteriors are averaged; weights are a number for each, or
             come from `weigh-teachers`.
         nj: local processes.
+        trust: whether programs that can run any code may be loaded.
 
     Raises:
         InputError: for faults of the inputs, all together, before any decoding.
@@ -72,20 +75,18 @@ def decode(
     shares: tuple[float, ...] | None = None
     if weights is not None:
         # The networks tell nothing about weights that are numbers.
-        teachers = open_teachers(models, data) if isinstance(weights, WeightsFrom) else ()
+        by_rule = isinstance(weights, WeightsFrom)
+        teachers = open_teachers(models, data, trust=trust) if by_rule else ()
         models, _, shares = weighed(models, teachers, weights, mean)
         average["weights"] = mean_weights(shares, len(models))
     inputs: dict[str, Path | str] = {"data": data, "graph": graph}
     optional = {"tune_on": tune_on, "scales_from": scales_from, "ali": ali}
     inputs |= {name: path for name, path in optional.items() if path is not None}
-    inputs |= {
-        f"model{i}": "=".join(hash_input(Path(part)) for part in model.split("="))
-        for i, model in enumerate(models)
-    }
+    inputs |= {f"model{i}": model_hash(model) for i, model in enumerate(models)}
     artefact = Artefact(out, "decode", {**config_dict(config), **average}, inputs)
     if artefact.is_done():
         return
-    setup = Setup(tuple(models), data, graph, mean, config.beam, config.max_active, shares)
+    setup = Setup(tuple(models), data, graph, mean, config.beam, config.max_active, shares, trust)
     test, dev = _checked(setup, tune_on, ali)
     fixed = config.scales or Scales()
     report: dict[str, Any] = {"source": "given" if config.scales else "defaults"}

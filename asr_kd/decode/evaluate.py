@@ -10,15 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from asr_kd.artefact import Artefact, hash_input
+from asr_kd.artefact import Artefact
 from asr_kd.data.directory import DataDir
 from asr_kd.decode.labelled import Labels, read_labels, score_labelled
 from asr_kd.ensemble.average import Mean, average, mean_weights
 from asr_kd.ensemble.costs import network_costs
-from asr_kd.ensemble.teachers import NetworkTeacher, Teacher, is_archive, open_teachers
+from asr_kd.ensemble.teachers import Teacher, is_archive, open_teachers
 from asr_kd.ensemble.weights import WeightsFrom, weighed
 from asr_kd.errors import InputError
 from asr_kd.io.atomic import write_text
+from asr_kd.models.description import model_hash
 from asr_kd.score.calibration import Calibration
 from asr_kd.shards import rank_and_world
 
@@ -49,6 +50,7 @@ def evaluate(
     mean: Mean = "arithmetic",
     weights: WeightsFrom | Sequence[float] | None = None,
     device: torch.device | str = "cpu",
+    trust: bool = False,
 ) -> None:
     """Publishes `frames.json`: counts over all frames, by label and by speaker.
 
@@ -59,18 +61,17 @@ def evaluate(
         out: folder to publish.
         mean, weights: of several models; weights may come from `weigh-teachers`.
         device: where networks run.
+        trust: whether programs that can run any code may be loaded.
 
     Raises:
         InputError: all faults of the inputs, before any work.
     """
-    teachers = open_teachers(models, data_dir, device)
+    teachers = open_teachers(models, data_dir, device, trust)
     models, teachers, own_weights = weighed(models, teachers, weights, mean)
     shares = mean_weights(own_weights, len(teachers))
     inputs: dict[str, Path | str] = {"data": data_dir, "ali": ali_dir}
     inputs |= {
-        f"model{k}": teacher.digest
-        if is_archive(model)
-        else "=".join(hash_input(Path(part)) for part in model.split("="))
+        f"model{k}": teacher.digest if is_archive(model) else model_hash(model)
         for k, (model, teacher) in enumerate(zip(models, teachers, strict=True))
     }
     config = {"mean": mean, "weights": shares, "models": list(models)}
@@ -83,7 +84,7 @@ def evaluate(
     work = artefact.begin()
     total, by_label, by_speaker, calibration = _count(teachers, data, labels, shares, mean)
     accuracy = 1 - total.errors / total.frames
-    costs = network_costs([t for t in teachers if isinstance(t, NetworkTeacher)])
+    costs = network_costs(teachers)
     content = {
         "set": Path(data_dir).name,
         "models": list(models),

@@ -38,6 +38,7 @@ class Setup:
         beam: of the search.
         max_active: of the search.
         weights: of the members; None for equal ones.
+        trust: whether programs that can run any code may be loaded.
     """
 
     models: tuple[str, ...]
@@ -47,6 +48,7 @@ class Setup:
     beam: float
     max_active: int
     weights: tuple[float, ...] | None = None
+    trust: bool = False
 
 
 class Hypothesis(NamedTuple):
@@ -96,8 +98,9 @@ class System:
 
     def __init__(self, setup: Setup) -> None:
         self.scorer = Scorer.open(
-            list(setup.models), setup.data, mean=setup.mean, weights=setup.weights
-        )
+            list(setup.models), setup.data, mean=setup.mean, weights=setup.weights,
+            trust=setup.trust,
+        )  # fmt: skip
         symbols = read_table(setup.graph / "words.txt")
         self._words = {int(number): word for word, number in symbols.items()}
         self._setup = setup

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from asr_kd.ensemble.teachers import NetworkTeacher
+from asr_kd.ensemble.described import DescribedTeacher
+from asr_kd.ensemble.teachers import NetworkTeacher, Teacher
 from asr_kd.labels import gmm
 from asr_kd.models import checkpoint
 from asr_kd.models.multiply_adds import multiply_adds
@@ -24,15 +25,23 @@ class Costs(NamedTuple):
     num_bytes: int
 
 
-def network_costs(networks: Sequence[NetworkTeacher]) -> Costs:
-    """The sums over networks."""
-    models = [network.checkpoint.model for network in networks]
-    names = (checkpoint.WEIGHTS, checkpoint.DESCRIPTION)
-    return Costs(
-        sum(model.num_params for model in models),
-        sum(map(multiply_adds, models)),
-        sum(_num_bytes(Path(network.name), names) for network in networks),
-    )
+def network_costs(teachers: Sequence[Teacher]) -> Costs:
+    """The sums over networks; an archive costs nothing, a program what its description says."""
+    each = [_costs(teacher) for teacher in teachers]
+    params, products, num_bytes = (sum(column) for column in zip(*each, strict=True))
+    return Costs(int(params), products, int(num_bytes))
+
+
+def _costs(teacher: Teacher) -> Costs:
+    if isinstance(teacher, NetworkTeacher):
+        model = teacher.checkpoint.model
+        names = (checkpoint.WEIGHTS, checkpoint.DESCRIPTION)
+        return Costs(model.num_params, multiply_adds(model), _num_bytes(Path(teacher.name), names))
+    if isinstance(teacher, DescribedTeacher):
+        if isinstance(teacher.source, NetworkTeacher):
+            return _costs(teacher.source)
+        return Costs(teacher.settings.num_params, teacher.settings.multiply_adds, teacher.num_bytes)
+    return Costs(0, 0.0, 0)
 
 
 def gmm_costs(model: gmm.GmmModel, folder: Path) -> Costs:

@@ -14,6 +14,7 @@ import torch
 from asr_kd import __version__
 from asr_kd.artefact import MANIFEST, Artefact, Manifest, hash_json
 from asr_kd.data.directory import DataDir
+from asr_kd.ensemble.archives import ArchiveTeacher
 from asr_kd.ensemble.average import Mean, average, mean_weights
 from asr_kd.ensemble.codec import Keep, make_codec
 from asr_kd.ensemble.cross_fit import Members, log_members, unseen_by, write_members
@@ -52,6 +53,7 @@ class Dump:
         keep: what is kept of each frame.
         device: where networks run: cpu, cuda, or auto.
         cross_fit: each utterance is averaged over the teachers that were not trained on it.
+        trust: whether programs that can run any code may be loaded.
     """
 
     teachers: tuple[str, ...]
@@ -62,6 +64,7 @@ class Dump:
     keep: Keep = field(default_factory=Keep)
     device: str = "auto"
     cross_fit: bool = False
+    trust: bool = False
 
 
 def dump_targets(dump: Dump, out: Path, nj: int = 1) -> None:
@@ -74,7 +77,7 @@ def dump_targets(dump: Dump, out: Path, nj: int = 1) -> None:
             naming the utterance, for posteriors that are unusable or of different lengths.
     """
     _open.cache_clear()  # a teacher may have been trained again since this process last opened it
-    teachers = _open(dump.teachers, dump.data, dump.device)
+    teachers = _open(dump.teachers, dump.data, dump.device, dump.trust)
     specs, teachers, own_weights = weighed(dump.teachers, teachers, dump.weights, dump.mean)
     dump = replace(dump, teachers=specs, weights=own_weights)
     weights = tuple(mean_weights(own_weights, len(teachers)))
@@ -117,7 +120,7 @@ def dump_targets(dump: Dump, out: Path, nj: int = 1) -> None:
             temperature=temperature,
             mean=dump.mean,
             weights=weights,
-            teachers=tuple(TeacherId(name=t.name, digest=t.digest) for t in teachers),
+            teachers=tuple(_teacher_id(teacher) for teacher in teachers),
             label_set=teachers[0].label_set.digest,
             num_labels=len(teachers[0].label_set),
             keep=str(dump.keep),
@@ -143,8 +146,13 @@ def dump_targets(dump: Dump, out: Path, nj: int = 1) -> None:
 
 
 @lru_cache(maxsize=1)
-def _open(specs: tuple[str, ...], data: Path, device: str) -> list[Teacher]:
-    return open_teachers(specs, data, torch_device(device))
+def _open(specs: tuple[str, ...], data: Path, device: str, trust: bool) -> list[Teacher]:
+    return open_teachers(specs, data, torch_device(device), trust)
+
+
+def _teacher_id(teacher: Teacher) -> TeacherId:
+    how = teacher.unnormalised if isinstance(teacher, ArchiveTeacher) else None
+    return TeacherId(name=teacher.name, digest=teacher.digest, unnormalised=how)
 
 
 def _option_faults(dump: Dump) -> list[str]:
@@ -178,7 +186,7 @@ def _utterance_faults(
 
 
 def _dump_shard(dump: Dump, work: Path, number: int, utt_ids: list[str]) -> Mapping[str, Any]:
-    teachers = _open(dump.teachers, dump.data, dump.device)
+    teachers = _open(dump.teachers, dump.data, dump.device, dump.trust)
     assert not isinstance(dump.weights, WeightsFrom)  # looked up before the work
     codec = make_codec(dump.keep, len(teachers[0].label_set))
     stores = [(t, ShardWriter(codec), Statistics()) for t in dump.temperatures]

@@ -11,16 +11,19 @@ from numpy.typing import NDArray
 from asr_kd.data.directory import DataDir
 from asr_kd.ensemble.average import Mean, average, mean_weights
 from asr_kd.ensemble.costs import Costs, gmm_costs, network_costs
+from asr_kd.ensemble.described import DescribedTeacher
 from asr_kd.ensemble.teachers import (
     NetworkTeacher,
     open_teachers,
-    require_features,
     same_num_frames,
 )
 from asr_kd.errors import InputError
 from asr_kd.features.reader import FeatureReader
+from asr_kd.features.spec import require_features
 from asr_kd.labels import gmm
 from asr_kd.labels.label_set import LabelSet
+
+Network = NetworkTeacher | DescribedTeacher
 
 
 class Scorer(ABC):
@@ -60,17 +63,19 @@ class Scorer(ABC):
         mean: Mean = "arithmetic",
         weights: Sequence[float] | None = None,
         device: torch.device | str = "cpu",
+        trust: bool = False,
     ) -> "Scorer":
         """Opens models by their names on the command line.
 
         Args:
-            models: one GMM folder, or one or more trained networks as `MODEL_DIR` or
-                `MODEL_DIR=FEATURE_DIR`.
+            models: one GMM folder, or one or more trained networks, or models that a `model.yaml`
+                with priors describes, as `MODEL` or `MODEL=FEATURE_DIR`.
             data: the feature directory of models that name none.
             prior_scale: of `loglikes`; without effect on a GMM.
             mean: how the networks' posteriors are averaged.
             weights: of the networks; default equal.
             device: where networks run.
+            trust: whether programs that can run any code may be loaded.
 
         Raises:
             InputError: with all faults of all models, different label sets among them.
@@ -80,10 +85,20 @@ class Scorer(ABC):
             raise InputError(f"{gmms[0]}: a GMM has no posteriors to average; score it alone")
         if gmms:
             return GmmScorer(*_split(gmms[0], data))
-        teachers = open_teachers(models, data, device)
-        networks = [teacher for teacher in teachers if isinstance(teacher, NetworkTeacher)]
-        if len(networks) < len(teachers):
-            raise InputError("archives of posteriors come without the priors that scores need")
+        networks: list[Network] = []
+        faults = []
+        for teacher in open_teachers(models, data, device, trust):
+            if isinstance(teacher, NetworkTeacher) or (
+                isinstance(teacher, DescribedTeacher) and teacher.log_prior is not None
+            ):
+                networks.append(teacher)
+            else:
+                faults.append(
+                    f"{teacher.name}: comes without the priors that scores need; give them as "
+                    f"`priors` in a model.yaml"
+                )
+        if faults:
+            raise InputError(faults)
         return NetworkScorer(networks, prior_scale, mean, weights)
 
 
@@ -98,7 +113,7 @@ class NetworkScorer(Scorer):
 
     def __init__(
         self,
-        networks: Sequence[NetworkTeacher],
+        networks: Sequence[Network],
         prior_scale: float,
         mean: Mean,
         weights: Sequence[float] | None,
@@ -108,7 +123,7 @@ class NetworkScorer(Scorer):
         self._mean: Mean = mean
         self._weights = mean_weights(weights, len(networks))
         self.label_set = networks[0].label_set
-        priors = [np.exp(n.checkpoint.log_prior) for n in networks]
+        priors = [np.exp(_log_prior(network)) for network in networks]
         self.log_prior = np.log(np.average(priors, axis=0, weights=self._weights), dtype=np.float32)
 
     def costs(self) -> Costs:
@@ -154,6 +169,13 @@ class GmmScorer(Scorer):
     def log_post(self, utt_id: str) -> NDArray[np.float32]:
         """Raises InputError."""
         raise InputError(f"{self._folder}: a GMM gives likelihoods, it has no posteriors")
+
+
+def _log_prior(network: Network) -> NDArray[np.float32]:
+    if isinstance(network, NetworkTeacher):
+        return network.checkpoint.log_prior
+    assert network.log_prior is not None  # `Scorer.open` refused it otherwise
+    return network.log_prior
 
 
 def _split(spec: str, data: Path) -> tuple[Path, Path]:

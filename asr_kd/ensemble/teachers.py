@@ -3,27 +3,27 @@
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from asr_kd.artefact import hash_file, hash_json
 from asr_kd.config import config_dict
 from asr_kd.data.directory import DataDir
+from asr_kd.ensemble.archives import ArchiveTeacher, PosteriorTeacher, Unnormalised
+from asr_kd.ensemble.described import DescribedTeacher, ProgramTeacher
 from asr_kd.errors import InputError
 from asr_kd.features.reader import FeatureReader
-from asr_kd.features.spec import FeatureSpec, read_spec
-from asr_kd.io.ark import Archive
-from asr_kd.io.table import read_table
+from asr_kd.features.spec import FeatureSpec, require_features
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.models.checkpoint import Checkpoint
+from asr_kd.models.description import find_description, read_description
 from asr_kd.models.trained_on import read_trained_on
 
-_ARCHIVE = "ark:"
-_SUM_TOLERANCE = 0.01  # Kaldi's 8-bit archives are this inexact
+_SOFTMAX = "ark,softmax:"  # what --unnormalised softmax makes of ark:
+_FILES = ("ark:", _SOFTMAX, "post:", "transition-post:")
 _BATCH_FLOATS = 1 << 25  # posteriors of all teachers together
 _BATCH_FRAMES = (500, 10_000)
 
@@ -104,79 +104,59 @@ class NetworkTeacher:
         return torch.log_softmax(logits, dim=-1), lengths
 
 
-class ArchiveTeacher:
-    """Log-posteriors in Kaldi archives, keyed by utterance, from whatever made them.
-
-    Args:
-        scp: the archives' table.
-        labels: JSON of the label set; column i of each matrix is label i.
-
-    Raises:
-        InputError: for faults of either file, or a missing archive.
-    """
-
-    def __init__(self, scp: Path, labels: Path) -> None:
-        self.name = f"{_ARCHIVE}{scp}"
-        self.label_set = LabelSet.load(labels)
-        self._archive = Archive.read(scp)
-        self.utt_ids: Collection[str] = self._archive.keys()
-        self.num_frames: Mapping[str, int] = {}
-        self.spec: FeatureSpec | None = None
-        self.trained_on: frozenset[str] | None = None
-        self.digest = hash_json([hash_file(scp), self.label_set.digest, *_hash_archives(scp)])
-
-    def log_posts(self, utt_ids: Sequence[str]) -> list[Tensor]:
-        """Log-posteriors (T,V) of each utterance, scaled to add up to exactly 1.
-
-        Raises:
-            InputError: naming the utterance, for another number of labels, NaN, or rows that are
-                not log-posteriors.
-        """
-        return [self._log_post(utt) for utt in utt_ids]
-
-    def _log_post(self, utt: str) -> Tensor:
-        if utt not in self._archive:
-            raise InputError(f"{self.name}: no log-posteriors of {utt}")
-        matrix = torch.from_numpy(np.array(self._archive[utt], dtype=np.float32))
-        if matrix.ndim != 2 or matrix.shape[1] != len(self.label_set):
-            raise InputError(
-                f"{self.name}: {utt}: shape {tuple(matrix.shape)}, expected "
-                f"(frames, {len(self.label_set)} labels)"
-            )
-        totals = matrix.double().exp().sum(1)
-        wrong = torch.nonzero(~((totals - 1).abs() <= _SUM_TOLERANCE)).flatten()  # NaN is wrong too
-        if len(wrong):
-            frame = int(wrong[0])
-            raise InputError(
-                f"{self.name}: {utt}: frame {frame}: exp of the row adds up to "
-                f"{float(totals[frame]):.4g}, expected 1: natural-log posteriors, neither "
-                f"probabilities nor divided by priors ({len(wrong)} of {len(matrix)} frames)"
-            )
-        return torch.log_softmax(matrix, dim=-1)
-
-
-def open_teacher(spec: str, data: Path, device: torch.device | str = "cpu") -> Teacher:
+def open_teacher(
+    spec: str, data: Path, device: torch.device | str = "cpu", trust: bool = False
+) -> Teacher:
     """Opens a teacher by its name on the command line.
 
     Args:
         spec: `MODEL_DIR`, `MODEL_DIR=FEATURE_DIR` where it reads features of its own, or
-            `ark:POSTERIORS.scp=labels.json`.
+            `ark:POSTERIORS.scp=labels.json` (or one archive), Kaldi's posteriors as
+            `post:POST.ark=labels.json` or, over transition-ids, `transition-post:POST.ark=DIR` with
+            the output of import-kaldi. A model is a checkpoint, or what a `model.yaml`
+            describes: the file, or the folder that it is in.
         data: the feature directory where the name gives none.
         device: where a network runs.
+        trust: whether programs that can run any code may be loaded.
 
     Raises:
         InputError: from opening it.
     """
-    name, _, own = spec.removeprefix(_ARCHIVE).partition("=")
-    if not spec.startswith(_ARCHIVE):
+    kind = next((prefix for prefix in _FILES if spec.startswith(prefix)), "")
+    name, _, own = spec.removeprefix(kind).partition("=")
+    if not kind:
+        path = find_description(Path(name))
+        if path is not None:
+            return _open_described(path, data, Path(own) if own else data, device, trust)
         return NetworkTeacher(Path(name), Path(own) if own else data, device)
     if not own:
-        raise InputError(f"{spec}: expected ark:POSTERIORS.scp=labels.json")
-    return ArchiveTeacher(Path(name), Path(own))
+        raise InputError(f"{spec}: expected {kind}POSTERIORS=labels.json")
+    if kind in ("post:", "transition-post:"):
+        return PosteriorTeacher(Path(name), Path(own), transition_ids=kind != "post:")
+    return ArchiveTeacher(Path(name), Path(own), "softmax" if kind == _SOFTMAX else None)
+
+
+def _open_described(
+    path: Path, data: Path, own: Path, device: torch.device | str, trust: bool
+) -> DescribedTeacher:
+    described = read_description(path)
+    described.digest()  # names all files that are missing
+    source: NetworkTeacher | ArchiveTeacher | ProgramTeacher
+    match described.settings.kind:
+        case "checkpoint":
+            source = NetworkTeacher(described.source, own, device)
+        case "archive":
+            source = ArchiveTeacher(described.source, path.parent / str(described.settings.labels))
+        case _:
+            source = ProgramTeacher(described, own, device, trust)
+    return DescribedTeacher(described, source, DataDir.read(data, require=("utt2spk",)))
 
 
 def open_teachers(
-    specs: Sequence[str], data: Path, device: torch.device | str = "cpu"
+    specs: Sequence[str],
+    data: Path,
+    device: torch.device | str = "cpu",
+    trust: bool = False,
 ) -> list[Teacher]:
     """Opens several teachers over one label set.
 
@@ -187,7 +167,7 @@ def open_teachers(
     faults: list[str] = [] if specs else ["no teacher given"]
     for spec in specs:
         try:
-            teachers.append(open_teacher(spec, data, device))
+            teachers.append(open_teacher(spec, data, device, trust))
         except InputError as error:
             faults += error.faults
     for other in teachers[1:]:
@@ -202,7 +182,14 @@ def open_teachers(
 
 def is_archive(spec: str) -> bool:
     """Whether a teacher's name on the command line means an archive."""
-    return spec.startswith(_ARCHIVE)
+    return spec.startswith(_FILES)
+
+
+def as_posteriors(specs: Sequence[str], unnormalised: Unnormalised | None) -> tuple[str, ...]:
+    """Names of teachers; with "softmax", archives of matrices become posteriors by a softmax."""
+    if unnormalised is None:
+        return tuple(specs)
+    return tuple(re.sub("^ark:", _SOFTMAX, spec) for spec in specs)
 
 
 def own_features(specs: Sequence[str]) -> dict[str, Path | str]:
@@ -236,23 +223,6 @@ def batches_by_length(
         yield batch
 
 
-def require_features(model_dir: Path, trained_on: Mapping[str, Any], data_dir: Path) -> None:
-    """Refuses features of another kind than a model was trained on.
-
-    Raises:
-        InputError: with every option that differs, or if there is no specification.
-    """
-    here = config_dict(read_spec(data_dir))
-    faults = [
-        f"{model_dir}: trained on features with {key} {trained_on.get(key)}, {data_dir} has "
-        f"{here.get(key)}; name its own features as {model_dir}=FEATURE_DIR"
-        for key in sorted(trained_on.keys() | here.keys())
-        if trained_on.get(key) != here.get(key)
-    ]
-    if faults:
-        raise InputError(faults)
-
-
 def same_num_frames(utt_id: str, names: Sequence[str], log_posts: Sequence[Tensor]) -> int:
     """T of one utterance's posteriors (T,V) from several sources.
 
@@ -264,12 +234,3 @@ def same_num_frames(utt_id: str, names: Sequence[str], log_posts: Sequence[Tenso
         said = ", ".join(f"{name} has {n}" for name, n in zip(names, counts, strict=True))
         raise InputError(f"{utt_id}: numbers of frames differ: {said}")
     return counts[0]
-
-
-def _hash_archives(scp: Path) -> list[str]:
-    names = {re.sub(r":\d+$", "", rxfile) for rxfile in read_table(scp).values()}
-    paths = [Path(name) if Path(name).exists() else scp.parent / name for name in sorted(names)]
-    missing = [f"{scp}: no such archive {path}" for path in paths if not path.is_file()]
-    if missing:
-        raise InputError(missing)
-    return [hash_file(path) for path in paths]

@@ -1,6 +1,7 @@
 """What a feature is: the specification that travels with features, models and stores."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -15,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from asr_kd.config import Config
+from asr_kd.config import Config, config_dict
 from asr_kd.errors import InputError
 from asr_kd.io.atomic import write_text
 
@@ -156,6 +157,23 @@ def read_spec(data_path: Path) -> FeatureSpec:
         raise InputError(faults) from None
     except ValueError as error:
         raise InputError(f"{path}: not JSON: {error}") from None
+
+
+def require_features(model_dir: Path, trained_on: Mapping[str, Any], data_dir: Path) -> None:
+    """Refuses features of another kind than a model was trained on.
+
+    Raises:
+        InputError: with every option that differs, or if there is no specification.
+    """
+    here = config_dict(read_spec(data_dir))
+    faults = [
+        f"{model_dir}: trained on features with {key} {trained_on.get(key)}, {data_dir} has "
+        f"{here.get(key)}; name its own features as {model_dir}=FEATURE_DIR"
+        for key in sorted(trained_on.keys() | here.keys())
+        if trained_on.get(key) != here.get(key)
+    ]
+    if faults:
+        raise InputError(faults)
 
 
 def write_spec(spec: FeatureSpec, data_path: Path) -> None:

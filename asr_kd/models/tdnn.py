@@ -83,4 +83,4 @@ class Tdnn(AcousticModel):
         for layer in self.layers:
             x = layer(x, mask)
         logits: Tensor = self.output(x)
-        return logits.reshape(len(x), -1, self.num_labels)[:, :num_frames]
+        return logits.reshape(x.shape[0], -1, self.num_labels)[:, :num_frames]

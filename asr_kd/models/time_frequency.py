@@ -58,7 +58,7 @@ class ConvLayer(nn.Module):
         side = self.kernel[1] // 2
         image = functional.conv2d(x, kernel, self.affine.bias, self.strides, side)
         frames = image.permute(0, 2, 3, 1)
-        shape = frames.shape[2:]
+        shape = [int(size) for size in frames.shape[2:]]  # constants of an exported program
         frames = functional.layer_norm(
             frames, shape, self.gain.expand(shape), self.offset.expand(shape)
         )
@@ -83,7 +83,7 @@ class ImageModel(AcousticModel):
         for layer in self.layers:
             x = layer(x, mask)
         logits: Tensor = self.output(self.pooled(x))
-        return logits.reshape(len(x), -1, self.num_labels)[:, :num_frames]
+        return logits.reshape(x.shape[0], -1, self.num_labels)[:, :num_frames]
 
     def pooled(self, x: Tensor) -> Tensor:
         """What the last layer puts out -> frames (B,T',D)."""
