@@ -17,6 +17,7 @@ class Corpus(StrEnum):
 
     synth = "synth"
     an4 = "an4"
+    librispeech = "librispeech"
     fsdd = "fsdd"
     yesno = "yesno"
     mnist = "mnist"
@@ -50,6 +51,8 @@ def prepare_verb(
 
     an4: source=auto|sph|mfc splits=DIR dev_speakers=7.  fsdd: leave_out=SPEAKER.
     synth: seed=0 snr=[0,20] rt60=[0.1,0.5] train_utterances=1200 and so on.
+    librispeech: train=[train-clean-100] dev=[dev-clean,dev-other] test=[test-clean,test-other];
+    dev=[] dev_speakers=8 holds readers out of train; train_hours=10 or train_utterances=5000.
     mnist (images are the frames of pages, no dictionary): page=20 dev_images=5000.
     """
     from asr_kd.config import load_config
