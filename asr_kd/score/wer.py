@@ -9,13 +9,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jiwer
 import numpy as np
 from numpy.typing import NDArray
-from rapidfuzz.distance import Levenshtein
-from rapidfuzz.process import cpdist
 
 from asr_kd.score.alignment import Alignments, Method, align
 from asr_kd.score.text import Text
+
+# Words are cut already: nothing may be stripped, merged or lower-cased behind our back.
+_AS_THEY_STAND = jiwer.Compose([jiwer.ReduceToListOfListOfChars()])
+_AT_ONCE = 10_000  # utterances; bounds the memory of jiwer's alignments
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,10 @@ def word_errors(alignments: Alignments) -> dict[str, WordErrors]:
 
 
 def character_errors(ref: Text, hyp: Text) -> NDArray[np.int64]:
-    """Counts the character errors of each utterance: the Levenshtein distance of its characters.
+    """Counts the character errors of each utterance, by jiwer.
 
     Characters are Unicode code points of the words with single spaces between them; a space counts
-    as jiwer's `cer` counts it, so that words run together are an error.
+    as any other, so that words run together are an error.
 
     Args:
         ref: reference words.
@@ -107,8 +110,25 @@ def character_errors(ref: Text, hyp: Text) -> NDArray[np.int64]:
     """
     refs = [" ".join(words) for words in ref.values()]
     hyps = [" ".join(hyp[utt_id]) for utt_id in ref]
-    errors = cpdist(refs, hyps, scorer=Levenshtein.distance, dtype=np.int64)
-    return np.stack([errors, np.fromiter(map(len, refs), np.int64, len(refs))], axis=1)
+    counts = np.zeros((len(refs), 2), dtype=np.int64)
+    counts[:, 1] = [len(text) for text in refs]
+    wrong = [i for i, (one, other) in enumerate(zip(refs, hyps, strict=True)) if one != other]
+    for start in range(0, len(wrong), _AT_ONCE):
+        rows = wrong[start : start + _AT_ONCE]
+        output = jiwer.process_characters(
+            [refs[i] for i in rows], [hyps[i] for i in rows], _AS_THEY_STAND, _AS_THEY_STAND
+        )
+        counts[rows, 0] = [_length(chunks) for chunks in output.alignments]
+    return counts
+
+
+def _length(chunks: Iterable[jiwer.AlignmentChunk]) -> int:
+    """Characters that differ."""
+    return sum(
+        max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
+        for chunk in chunks
+        if chunk.type != "equal"
+    )
 
 
 def sentence_errors(alignments: Alignments) -> NDArray[np.int64]:
