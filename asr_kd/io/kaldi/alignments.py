@@ -22,10 +22,10 @@ def read_int_vector(reader: KaldiReader) -> NDArray[np.int32]:
         # numpy would take 1e3 and 1_000 as numbers, too.
         if wrong := [word for word in words if not word.removeprefix(b"-").isdigit()]:
             reader.fail(f"expected transition-ids, found {wrong[0][:20]!r}")
-        wide = np.array([int(word) for word in words if len(word) < 12], np.int64)
-        if len(wide) < len(words) or (len(wide) and np.abs(wide).max() >= 2**31):
+        numbers = [int(word) for word in words if len(word) < 12]
+        if len(numbers) < len(words) or not all(-(2**31) <= n < 2**31 for n in numbers):
             reader.fail("an integer of more than 32 bits")
-        return wide.astype(np.int32)
+        return np.array(numbers, np.int32)
     length = reader.count(_ELEMENT.itemsize)
     end = reader.position + length * _ELEMENT.itemsize
     elements = np.frombuffer(reader.data[reader.position : end], _ELEMENT)
@@ -75,14 +75,15 @@ def split_phones(model: TransitionModel, tids: NDArray[np.int32]) -> Phones | No
     steps = np.flatnonzero(~loop)
     if not len(steps):
         return None
-    frames = np.arange(len(tids))
-    # Of each frame, the step out of its state: before the self-loops or behind them.
-    before = steps[np.maximum(np.searchsorted(steps, frames, "right") - 1, 0)]
-    behind = steps[np.minimum(np.searchsorted(steps, frames, "left"), len(steps) - 1)]
-    for own_step in (before, behind):
-        if np.array_equal(state[own_step], state):
-            break
+    # The step of each frame, out of its state: before the self-loops or behind them.
+    if _loops_are_last(loop, state):
+        own = np.searchsorted(steps, np.arange(len(tids)), "right") - 1
     else:
+        own = np.searchsorted(steps, np.arange(len(tids)), "left")
+    if own[0] < 0 or own[-1] == len(steps):
+        return None
+    own_step = steps[own]
+    if not np.array_equal(state[own_step], state):
         return None
     ends = last[own_step] & np.append(own_step[1:] != own_step[:-1], True)
     if not ends[-1]:
@@ -95,6 +96,20 @@ def split_phones(model: TransitionModel, tids: NDArray[np.int32]) -> Phones | No
     if not np.array_equal(np.repeat(phones[bounds], num_frames), phones):
         return None
     return Phones(phones[bounds].astype(np.int32), num_frames)
+
+
+def _loops_are_last(loop: NDArray[np.bool_], state: NDArray[np.int64]) -> bool:
+    """Whether self-loops stand behind the step out of their state.
+
+    A self-loop beside a change of state tells. Without one, the alignment stays in one state; then
+    its ends tell, or nobody can.
+    """
+    changes = state[1:] != state[:-1]
+    if (loop[:-1] & changes).any():
+        return True
+    if (loop[1:] & changes).any():
+        return False
+    return bool(loop[-1] and not loop[0])
 
 
 def _connected(model: TransitionModel, steps: NDArray[np.int32]) -> bool:

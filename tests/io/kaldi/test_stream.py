@@ -77,7 +77,7 @@ def test_integers_read_back(values: np.ndarray) -> None:
     ],
 )
 def test_damage_is_named_with_file_and_byte(data: bytes, method: str, said: str) -> None:
-    with pytest.raises(InputError, match="^file: byte ") as error:
+    with pytest.raises(InputError, match=r"^file: byte ") as error:
         getattr(KaldiReader(data, "file"), method)()
     assert said in str(error.value)
 

@@ -91,7 +91,7 @@ def test_a_text_that_is_no_topology(kaldi: Any, old: bytes, new: bytes, said: st
     good = kaldi.topology()
     assert old in good
     read_topology(KaldiReader(good, "topo"))
-    with pytest.raises(InputError, match="^topo: byte ") as error:
+    with pytest.raises(InputError, match=r"^topo: byte ") as error:
         read_topology(KaldiReader(good.replace(old, new, 1), "topo"))
     assert said in str(error.value)
 

@@ -99,7 +99,7 @@ def test_any_tree_reads_back_and_answers(
     ],
 )  # fmt: skip
 def test_what_is_no_tree(kaldi: Any, root: Any, said: str) -> None:
-    with pytest.raises(InputError, match=f"^tree: byte [0-9]+: .*{said}"):
+    with pytest.raises(InputError, match=rf"^tree: byte [0-9]+: .*{said}"):
         read_tree(KaldiReader(whole(kaldi, root(kaldi)), "tree"))
 
 
