@@ -1,5 +1,6 @@
 """LibriSpeech's layout → data directories."""
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,7 @@ PARTS = {
     "test-clean": {"61": 2},
     "test-other": {"367": 1},
 }
+ARPA = b"\\data\\ and so on"
 FEMALE = {"103", "1034", "1272", "61"}
 
 
@@ -52,6 +54,9 @@ def root(tmp_path: Path) -> Path:
     lexicon = tmp_path / "corpus/lexicon/librispeech-lexicon.txt"
     lexicon.parent.mkdir()
     lexicon.write_text("A\tAH0\nA\tEY1\nA\tEY2\nLINE  L AY1 N\nOF\tAH1 V\nOF\tAH0 V\n")
+    model = tmp_path / "corpus/lm/3-gram.pruned.3e-7/3-gram.pruned.3e-7.arpa.gz"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(gzip.compress(ARPA))
     return root
 
 
@@ -86,6 +91,7 @@ def test_the_official_sets(root: Path, tmp_path: Path) -> None:
     assert (out / "dict/lexicon.txt").read_text() == (
         "<UNK> SIL\nA AH\nA EY\nLINE L AY N\nOF AH V\n"
     )
+    assert (out / "3-gram.pruned.3e-7.arpa").read_bytes() == ARPA
     assert not list(out.rglob("*.flac"))
     info = read_manifest(out, "prepare").info
     assert info == {"train": 20, "dev": 6, "test-clean": 4, "test-other": 2}
@@ -141,6 +147,19 @@ def test_made_once_and_anew_when_the_corpus_changes(root: Path, tmp_path: Path) 
     assert made(root, tmp_path / "data")["dev"].text["1272-7-0000"] == "A WORD OF 1272'S"
 
 
+def test_language_models(root: Path, tmp_path: Path) -> None:
+    made(root, tmp_path / "none", lm=())
+    assert not list((tmp_path / "none").glob("*.arpa"))
+    packed = root.parent / "lm/3-gram.pruned.3e-7/3-gram.pruned.3e-7.arpa.gz"
+    packed.rename(root.parent / "lm" / packed.name)  # all in one folder is as good
+    made(root, tmp_path / "flat")
+    assert (tmp_path / "flat/3-gram.pruned.3e-7.arpa").read_bytes() == ARPA
+    (root.parent / "lm" / packed.name).write_bytes(gzip.compress(ARPA)[:-4])
+    with pytest.raises(InputError, match=r"3e-7\.arpa\.gz: damaged or cut off"):
+        made(root, tmp_path / "damaged")
+    assert not (tmp_path / "damaged").exists()
+
+
 def _shorten(root: Path) -> None:
     (root / "dev-clean/1272/7/1272-7-0001.flac").unlink()
 
@@ -181,6 +200,8 @@ def _unlist(root: Path) -> None:
         (lambda root: (root.parent / "lexicon/librispeech-lexicon.txt").unlink(),
          ["librispeech-lexicon.txt: no such file; `asr-kd download librispeech --parts PARTS"]),
         (_write("../lexicon/librispeech-lexicon.txt", "MUTE\n"), [":7: MUTE has no phones"]),
+        (lambda root: next(root.parent.rglob("*.gz")).unlink(),
+         ["3-gram.pruned.3e-7.arpa.gz: no such file; `asr-kd download librispeech --parts 3-gram"]),
     ],
 )  # fmt: skip
 def test_damage(

@@ -4,7 +4,6 @@ The sound stays where it is. As in Kaldi's recipe a "speaker" is a reader in one
 `84-121123`; and no reader of the training set is in another.
 """
 
-import logging
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,14 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from asr_kd.artefact import Artefact, hash_file, hash_json
 from asr_kd.config import Config, config_dict
+from asr_kd.data.corpora.openslr11 import (
+    LEXICON,
+    find_models,
+    read_lexicon,
+    read_lines,
+    tell_unknown,
+    write_model,
+)
 from asr_kd.data.corpora.resources import write_dict, write_lm_text
 from asr_kd.data.directory import DataDir
 from asr_kd.errors import InputError
@@ -25,9 +32,7 @@ from asr_kd.io.table import write_table
 from asr_kd.shards import rank_and_world
 
 SPEAKERS = "SPEAKERS.TXT"
-LEXICON = "librispeech-lexicon.txt"
 _ADVICE = "`asr-kd download librispeech --parts PARTS --out DIR` makes it"
-_logger = logging.getLogger("asr_kd.data")
 
 
 class LibriSpeechConfig(Config):
@@ -45,6 +50,9 @@ class LibriSpeechConfig(Config):
     train_utterances: PositiveInt | None = Field(None, description="or on so many utterances")
     seed: int = Field(0, ge=0, description="draws them: more hold the fewer; and dev_speakers")
     lexicon: Path | None = Field(None, description=f"default: lexicon/{LEXICON} of the corpus")
+    lm: tuple[str, ...] = Field(
+        ("3-gram.pruned.3e-7",), description="models of the corpus's lm/; NAME becomes NAME.arpa"
+    )
     stress: bool = Field(False, description="vowels keep their stress: AH0, AH1 and AH2")
 
 
@@ -71,7 +79,8 @@ def prepare(corpus: Path | None, out: Path, config: LibriSpeechConfig, nj: int =
 
     Args:
         corpus: the folder LibriSpeech, or the one that holds it.
-        out: where train/, dev/, a folder of each test part, dict/ and lm_train.txt will stand.
+        out: where train/, dev/, a folder of each test part, dict/, lm_train.txt and the language
+            models will stand.
         config: the options.
         nj: not needed, this takes a minute for 960 hours.
 
@@ -92,9 +101,11 @@ def prepare(corpus: Path | None, out: Path, config: LibriSpeechConfig, nj: int =
         _read_part(root / part, read)
     if not lexicon.is_file():
         read.faults.append(f"{lexicon}: no such file; {_ADVICE} with lexicon among PARTS")
+    models, faults = find_models(root.parent / "lm", config.lm)
+    read.faults += faults
     if read.faults:
         raise InputError(read.faults)
-    pronunciations = _read_lexicon(lexicon, config.stress)
+    pronunciations = read_lexicon(lexicon, config.stress)
     sets = _sets(config, read)
     inputs: dict[str, Path | str] = {
         "files": hash_json({
@@ -103,6 +114,7 @@ def prepare(corpus: Path | None, out: Path, config: LibriSpeechConfig, nj: int =
         }),
         "speakers": hash_file(root / SPEAKERS),
         "lexicon": hash_file(lexicon),
+        "lm": hash_json({name: [str(path), path.stat().st_size] for name, path in models.items()}),
     }  # fmt: skip
     settings = {**config_dict(config), "lexicon": None}  # where it is does not matter
     artefact = Artefact(out, "prepare", {"corpus": "librispeech", **settings}, inputs)
@@ -123,8 +135,10 @@ def prepare(corpus: Path | None, out: Path, config: LibriSpeechConfig, nj: int =
         write_table(work / name / "spk2gender", genders)
         if name == "train":
             write_lm_text(work / "lm_train.txt", data.text)
-        _tell_unknown(name, data.text, pronunciations)
+        tell_unknown(name, data.text, pronunciations)
     write_dict(work / "dict", pronunciations)
+    for name, path in models.items():
+        write_model(path, work / f"{name}.arpa")
     artefact.publish({name: len(utterances) for name, utterances in sets.items()})
 
 
@@ -147,7 +161,7 @@ def _check(config: LibriSpeechConfig) -> None:
 
 def _read_speakers(path: Path, read: _Corpus) -> None:
     """Lines of `reader | gender | part | minutes | name`; those that begin with ; are comments."""
-    for number, line in _lines(path, read.faults):
+    for number, line in read_lines(path, read.faults):
         if line.startswith(";"):
             continue
         reader, gender, *_ = (*(column.strip() for column in line.split("|")), "")
@@ -173,7 +187,7 @@ def _read_part(folder: Path, read: _Corpus) -> None:
             read.faults.append(f"{chapter.parent}: reader {reader} is not in {SPEAKERS}")
         sound = {file.stem: file for file in chapter.glob("*.flac")}
         transcript = chapter / f"{speaker}.trans.txt"
-        for number, line in _lines(transcript, read.faults):
+        for number, line in read_lines(transcript, read.faults):
             utt_id, _, words = line.partition(" ")
             place = f"{transcript}:{number}: {utt_id}"
             if not re.fullmatch(rf"{speaker}-\d+", utt_id) or not words.strip():
@@ -257,37 +271,3 @@ def _draw(train: dict[str, _Utterance], config: LibriSpeechConfig) -> dict[str, 
             f"{', '.join(config.train)}"
         )
     return drawn
-
-
-def _read_lexicon(path: Path, stress: bool) -> dict[str, list[str]]:
-    """Lines of `WORD PH PH`, a line for each variant: word → its variants."""
-    faults: list[str] = []
-    variants: dict[str, list[str]] = defaultdict(list)
-    for number, line in _lines(path, faults):
-        word, *phones = line.split()
-        if not phones:
-            faults.append(f"{path}:{number}: {word} has no phones")
-        said = " ".join(phones if stress else (phone.rstrip("012") for phone in phones))
-        if said not in variants[word]:
-            variants[word].append(said)
-    if faults:
-        raise InputError(faults)
-    return dict(variants)
-
-
-def _tell_unknown(
-    name: str, text: Mapping[str, str], pronunciations: Mapping[str, Sequence[str]]
-) -> None:
-    words = [word for sentence in text.values() for word in sentence.split()]
-    if unknown := sum(word not in pronunciations for word in words):
-        _logger.warning("%s: %d of %d words are not in the lexicon", name, unknown, len(words))
-
-
-def _lines(path: Path, faults: list[str]) -> list[tuple[int, str]]:
-    """Numbers and lines that are not empty; a file that cannot be read is a fault."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        faults.append(f"{path}: cannot be read: {error}")
-        return []
-    return [(n, line) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
