@@ -71,8 +71,10 @@ def import_kaldi(
     }  # fmt: skip
     if places.graph is not None:
         inputs |= {name: places.graph / name for name in (HCLG, "words.txt")}
-    if places.lang is not None and (places.lang / "topo").is_file():
-        inputs["topo"] = places.lang / "topo"
+    checked = {"topo": (places.lang, "topo"), "ali_model": (places.ali, MODEL)}
+    for name, (folder, file) in checked.items():
+        if folder is not None and (folder / file).is_file():
+            inputs[name] = folder / file
     if feats is not None:
         inputs["feats"] = feats
     config = {"unnormalised": unnormalised, "frame_subsampling_factor": places.subsampling}
