@@ -130,7 +130,8 @@ def open_teacher(
             return _open_described(path, data, Path(own) if own else data, device, trust)
         return NetworkTeacher(Path(name), Path(own) if own else data, device)
     if not own:
-        raise InputError(f"{spec}: expected {kind}POSTERIORS=labels.json")
+        labels = "IMPORTED_DIR" if kind == "transition-post:" else "labels.json"
+        raise InputError(f"{spec}: expected {kind}FILE={labels}")
     if kind in ("post:", "transition-post:"):
         return PosteriorTeacher(Path(name), Path(own), transition_ids=kind != "post:")
     return ArchiveTeacher(Path(name), Path(own), "softmax" if kind == _SOFTMAX else None)

@@ -133,7 +133,7 @@ def test_archive_that_is_gone(
     (tmp_path / "posts.ark").unlink()
     with pytest.raises(InputError, match=r"no such archive .*posts\.ark"):
         open_teacher(spec, tmp_path)
-    with pytest.raises(InputError, match=r"expected ark:POSTERIORS\.scp=labels\.json"):
+    with pytest.raises(InputError, match=r"expected ark:FILE=labels\.json"):
         open_teacher("ark:posts.scp", tmp_path)
 
 
