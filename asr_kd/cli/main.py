@@ -22,6 +22,7 @@ _VERBS = (
     "ensemble",
     "specialists",
     "decode",
+    "export",
     "kaldi",
     "score",
     "compare",

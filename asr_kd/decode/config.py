@@ -2,6 +2,8 @@
 
 from typing import Annotated, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from asr_kd.config import Config
@@ -20,6 +22,14 @@ class Scales(Config):
     acoustic_scale: PositiveFloat = 0.2
     prior_scale: Annotated[float, Field(ge=0)] = 1.0
     insertion_penalty: float = 0.0
+
+    def apply(
+        self, scores: NDArray[np.float32], log_prior: NDArray[np.float32] | None
+    ) -> NDArray[np.float32]:
+        """Scores (T,V) as the search wants them; without a prior (V,) they are likelihoods."""
+        if log_prior is not None:
+            scores = scores - np.float32(self.prior_scale) * log_prior
+        return np.ascontiguousarray(np.float32(self.acoustic_scale) * scores)
 
 
 class Grid(Config):

@@ -91,7 +91,7 @@ def decode(
     fixed = config.scales or Scales()
     report: dict[str, Any] = {"source": "given" if config.scales else "defaults"}
     if scales_from is not None:
-        fixed, report = _read_scales(scales_from), {"source": f"taken from {scales_from}"}
+        fixed, report = read_scales(scales_from), {"source": f"taken from {scales_from}"}
     work = artefact.begin()
     shards = split(test.utt_ids, config.shard_size)
     try:
@@ -186,7 +186,8 @@ def _checked(
     return found[0], found[1] if tune_on else None
 
 
-def _read_scales(folder: Path) -> Scales:
+def read_scales(folder: Path) -> Scales:
+    """The scales of a decode directory."""
     read_manifest(folder, "decode")
     stored = json.loads((folder / "scales.json").read_text(encoding="utf-8"))
     return Scales(**{name: stored[name] for name in Scales.model_fields})

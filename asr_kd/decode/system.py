@@ -5,25 +5,20 @@ model nor a graph travels between processes.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-import kaldifst
 import numpy as np
 from numpy.typing import NDArray
 
 from asr_kd.decode.config import Scales
 from asr_kd.ensemble.average import Mean
 from asr_kd.ensemble.scorer import Scorer
-from asr_kd.errors import InputError
-from asr_kd.io.table import read_table
-from asr_kd.search.decoder import GraphDecoder
-
-_PENALTIES_AT_HAND = 8  # graphs kept in memory, one for each insertion penalty
+from asr_kd.search.open_graph import OpenGraph
 
 
 @dataclass(frozen=True)
@@ -87,10 +82,7 @@ class FrameScores(NamedTuple):
 
     def scaled(self, scales: Scales) -> NDArray[np.float32]:
         """(T, V): acoustic_scale · (log_post − prior_scale · log_prior)."""
-        loglikes = self.scores
-        if self.log_prior is not None:
-            loglikes = loglikes - np.float32(scales.prior_scale) * self.log_prior
-        return np.ascontiguousarray(np.float32(scales.acoustic_scale) * loglikes)
+        return scales.apply(self.scores, self.log_prior)
 
 
 class System:
@@ -101,10 +93,8 @@ class System:
             list(setup.models), setup.data, mean=setup.mean, weights=setup.weights,
             trust=setup.trust,
         )  # fmt: skip
-        symbols = read_table(setup.graph / "words.txt")
-        self._words = {int(number): word for word, number in symbols.items()}
-        self._setup = setup
-        self._decoder = lru_cache(_PENALTIES_AT_HAND)(self._make_decoder)
+        num_labels = len(self.scorer.label_set)
+        self._graph = OpenGraph(setup.graph, num_labels, setup.beam, setup.max_active)
 
     def frame_scores(self, utt_id: str) -> FrameScores:
         """Runs the models on one utterance."""
@@ -118,39 +108,11 @@ class System:
         Raises:
             InputError: for NaN among the scores, naming the utterance.
         """
-        path = self._decoder(scales.insertion_penalty).decode(scores.scaled(scales), utt_id)
-        return Hypothesis([self._words[word] for word in path.words], path.complete)
-
-    def _make_decoder(self, insertion_penalty: float) -> GraphDecoder:
-        path = self._setup.graph / "HCLG.fst"
-        graph = kaldifst.StdVectorFst.read(str(path))
-        if graph is None:
-            raise InputError(f"{path}: corrupt, truncated or no vector FST; make the graph again")
-        if insertion_penalty:
-            graph = penalised(graph, insertion_penalty, self._words)
-        num_labels = len(self.scorer.label_set)
-        return GraphDecoder(graph, num_labels, self._setup.beam, self._setup.max_active)
+        scaled = scores.scaled(scales)
+        return Hypothesis(*self._graph.search(scaled, scales.insertion_penalty, utt_id))
 
 
 @lru_cache(maxsize=2)  # the data to decode, and the data to tune on
 def open_system(setup: Setup) -> System:
     """The system of this process, opened at its first call."""
     return System(setup)
-
-
-def penalised(
-    graph: "kaldifst.StdVectorFst", insertion_penalty: float, words: Iterable[int]
-) -> "kaldifst.StdVectorFst":
-    """A copy of a graph in which each arc with one of `words` costs `insertion_penalty` more.
-
-    Composition with a one-state loop does it outside Python: a thousand times faster than a walk
-    over the arcs.
-    """
-    loop = kaldifst.StdVectorFst()
-    state = loop.add_state()
-    loop.start = state
-    loop.set_final(state, 0.0)
-    for word in sorted(words):
-        if word:
-            loop.add_arc(state, kaldifst.StdArc(word, word, insertion_penalty, state))
-    return kaldifst.StdVectorFst(kaldifst.compose(graph, loop))

@@ -18,6 +18,7 @@ from asr_kd.features.spec import FeatureSpec, require_features
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.models.description import Described, read_label_map
 from asr_kd.models.onnx_program import OnnxProgram
+from asr_kd.models.trained_on import read_trained_on
 
 _SUM_TOLERANCE = 0.01
 _LEAST = 1e-30  # a posterior of 0 has no logarithm
@@ -151,7 +152,7 @@ class ProgramTeacher:
         self.label_set = described.read_labels()
         self.digest = described.digest()
         self.spec: FeatureSpec | None = settings.features
-        self.trained_on: frozenset[str] | None = None
+        self.trained_on = read_trained_on(described.folder)
         require_features(described.path, config_dict(settings.features), data_dir)
         data = DataDir.read(data_dir, require=("utt2spk", "feats"))
         self.utt_ids: Collection[str] = data.feats.keys()

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from asr_kd.decode.config import Grid, Scales
-from asr_kd.decode.system import FrameScores, Setup, penalised
+from asr_kd.decode.system import FrameScores, Setup
 from asr_kd.decode.tune import best, refine, search_points, tune, warn_at_edge
+from asr_kd.search.open_graph import penalised
 
 REF = {"s-1": ["a"], "s-2": ["a", "a"], "t-1": ["a"], "t-2": ["a", "a"]}
 
