@@ -50,7 +50,13 @@ class Student:
         threads: of the network.
 
     Raises:
-        InputError: for everything that is missing or cannot be read, all together.
+        InputError: for what is missing or cannot be read.
+
+    Attributes:
+        spec: the features that it computes.
+        cmvn: what they are normalised over.
+        labels: the V labels of its log-posteriors.
+        scales: that it decodes with.
     """
 
     def __init__(self, folder: Path, threads: int = 1) -> None:
@@ -72,13 +78,13 @@ class Student:
                 f"{folder}: its features, {spec.name!r}, were made elsewhere and cannot be computed"
             )
         search = load_config(DecodeConfig, self.folder / DECODE_YAML)
-        labels = described.read_labels()
+        self.labels = described.read_labels()
         self.spec: FeatureSpec = spec
         self.cmvn = settings.cmvn
         self.scales = search.scales or Scales()
-        self._log_prior = described.read_priors(len(labels))
+        self._log_prior = described.read_priors(len(self.labels))
         self._program = OnnxProgram(described.source, settings.takes_lengths, 0, threads)
-        self._graph = OpenGraph(self.folder, len(labels), search.beam, search.max_active)
+        self._graph = OpenGraph(self.folder, len(self.labels), search.beam, search.max_active)
 
     def features(self, path: Path) -> Floats:
         """Features (T,F) of a file, before normalisation; T is 0 for less than one frame."""

@@ -200,3 +200,13 @@ def test_the_verbs(toy: Any, audio: Path, tmp_path: Path) -> None:
     assert done.stdout == "".join(
         f"{path}\t{text}\n" for path, text in zip(files, TEXT.values(), strict=True)
     )
+
+
+@pytest.mark.parametrize(("wanted", "status"), [("0.01", 0), ("1e9", 1)])
+def test_the_benchmark(wanted: str, status: int, toy: Any, audio: Path) -> None:
+    tool = Path(__file__).parents[2] / "tools" / "bench_transcribe.py"
+    command = [sys.executable, str(tool), str(student(toy)), str(audio / "s-1.wav"),
+               "--repeats", "1", "--at-least", wanted]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    assert "times real time" in done.stdout
