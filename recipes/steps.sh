@@ -20,9 +20,11 @@ nj=$(nproc)
 corpus=
 work=$root/work/$name
 results=
+dry_run=
 seeds=1
 num_teachers=5
 temperature=1
+test_sets=test   # what is decoded; scales are tuned on dev, for the first of them
 sets="dev test"  # what models are evaluated on
 notes=()
 
@@ -38,6 +40,7 @@ usage: recipes/$name/$script.sh [options]
   --nj N            local processes [$nj]
   --seeds N         repetitions, each with teachers and students of its own [$seeds]
   --teachers N      teachers of each repetition [$num_teachers]
+  --dry-run         print the stages, do nothing
 USAGE
   if [ -n "${own_options:-}" ]; then echo "$own_options"; fi
 }
@@ -54,7 +57,7 @@ parse_options() {
       shift
       continue
     fi
-    if [[ $1 == --* && $1 != --help && $# -lt 2 ]]; then
+    if [[ $1 == --* && $1 != --help && $1 != --dry-run && $# -lt 2 ]]; then
       echo "$0: $1 needs a value" >&2
       exit 2
     fi
@@ -68,6 +71,7 @@ parse_options() {
       --nj) nj=$2; shift 2 ;;
       --seeds) seeds=$2; shift 2 ;;
       --teachers) num_teachers=$2; shift 2 ;;
+      --dry-run) dry_run=yes; shift ;;
       -h | --help) usage; exit 0 ;;
       *)
         if ! own_option "$1" "${2:-}"; then
@@ -87,11 +91,13 @@ parse_options() {
     fi
   done
   command -v asr-kd > /dev/null || PATH=$root/.venv/bin:$PATH
-  mkdir -p "$work"
-  work=$(cd "$work" && pwd)
+  if [ -z "$dry_run" ]; then
+    mkdir -p "$work"
+    work=$(cd "$work" && pwd)
+  fi
   results=${results:-$work/RESULTS$part.md}
   data=$work/data feats=$work/feats lang=$work/lang exp=$work/exp
-  export root configs nj data feats lang exp num_teachers temperature sets
+  export root configs nj data feats lang exp num_teachers temperature sets test_sets
 }
 
 numbers_of() {  # numbers_of "1.0 4": 1 4, as the folders of temperatures are named
@@ -106,6 +112,7 @@ numbers_of() {  # numbers_of "1.0 4": 1 4, as the folders of temperatures are na
 }
 
 need_corpus() {
+  if [ -n "$dry_run" ]; then return; fi
   if [ -z "$corpus" ]; then
     echo "$0: --corpus DIR is needed: $corpus_note" >&2
     exit 2
@@ -117,8 +124,14 @@ need_corpus() {
   corpus=$(cd "$corpus" && pwd)
 }
 
+estimate() { :; }  # estimate NUMBER: what a stage costs, where a recipe knows
+
 begin_stage() {  # begin_stage NUMBER TITLE: whether the stage is asked for
   [ "$1" -ge "$stage" ] && [ "$1" -le "$stop_stage" ] || return 1
+  if [ -n "$dry_run" ]; then
+    echo "$name, stage $1: $2$(estimate "$1")"
+    return 1
+  fi
   echo "== $name, stage $1: $2" >&2
 }
 
@@ -149,19 +162,20 @@ logged() {  # logged FUNCTION ARGUMENT
 
 make_feats() {  # make_feats [OPTION...]: features of all sets; without options, ready-made ones
   local set
-  for set in train dev test; do
+  for set in train dev $test_sets; do
     asr-kd make-feats "$data/$set" --out "$feats/$set" --nj "$nj" "$@"
   done
 }
 
 # A monophone GMM from a flat start; with it every set is aligned, once and for all systems, and
-# its transition probabilities go into the graph that all systems are decoded with.
+# its transition probabilities go into the graph that all systems are decoded with. It is trained on
+# feats/train, or on $flat_start_data.
 align_all() {  # align_all LM
   local set options=()
   if [ -e "$configs/flat_start.yaml" ]; then options=(--config "$configs/flat_start.yaml"); fi
-  asr-kd flat-start "$feats/train" "$lang" --out "$exp/mono" --nj "$nj" \
+  asr-kd flat-start "${flat_start_data:-$feats/train}" "$lang" --out "$exp/mono" --nj "$nj" \
     ${options[@]+"${options[@]}"}
-  for set in train dev test; do
+  for set in train dev $test_sets; do
     asr-kd align "$feats/$set" "$lang" "$exp/mono" --out "$exp/ali_$set" --nj "$nj"
   done
   asr-kd make-graph "$lang" "$1" --transitions "$exp/mono" --out "$exp/graph"
@@ -256,12 +270,15 @@ train_from_teacher() {  # train_from_teacher seedN/NAME: hard labels, the first 
   train_model "$1" --init "$exp/${1%/*}/teacher1"
 }
 
-# Decodes the test set with scales tuned on dev.
+# Decodes the test sets with scales tuned on dev.
 decode_model() {  # decode_model seedN/NAME, or mono
-  local models
+  local models set scales=(--tune-on "$feats/dev")
   mapfile -t models < <(models_of "$1")
-  asr-kd decode "${models[@]}" --data "$feats/test" --tune-on "$feats/dev" --graph "$exp/graph" \
-    --ali "$exp/ali_test" --out "$exp/decode_test/$1"
+  for set in $test_sets; do
+    asr-kd decode "${models[@]}" --data "$feats/$set" "${scales[@]}" --graph "$exp/graph" \
+      --ali "$exp/ali_$set" --out "$exp/decode_$set/$1"
+    scales=(--scales-from "$exp/decode_$set/$1")
+  done
 }
 
 # Frame errors and cross-entropy on all of $sets, without a search.
@@ -285,22 +302,26 @@ recipe_note() {  # what to call for the same table
 }
 
 write_results() {  # write_results TITLE ROLE...: the table of all repetitions
-  local title=$1 systems=() options=() n teacher role note pair
+  local title=$1 systems=() options=() n teacher role note pair set of
   shift
   for pair in student:hard-student student:teacher ensemble:teacher; do
     options+=(--difference "$pair")
   done
-  for n in $(seq "$seeds"); do
-    for teacher in $(teachers_of "$n"); do
-      systems+=("teacher@$n=$exp/decode_test/$teacher")
+  for set in $test_sets; do
+    of=:$set
+    if [ "$set" = "$test_sets" ]; then of=; fi  # a single one needs no name
+    systems+=("gmm$of=$exp/decode_$set/mono")
+    for n in $(seq "$seeds"); do
+      for teacher in $(teachers_of "$n"); do
+        systems+=("teacher@$n$of=$exp/decode_$set/$teacher")
+      done
+      for role in "$@"; do systems+=("$role@$n$of=$exp/decode_$set/seed$n/$role"); done
     done
-    for role in "$@"; do systems+=("$role@$n=$exp/decode_test/seed$n/$role"); done
   done
   for note in "$(recipe_note)" "${notes[@]}"; do
     options+=(--note "$note")
   done
-  asr-kd compare "gmm=$exp/decode_test/mono" "${systems[@]}" --title "$title" --out "$work/compare" \
-    "${options[@]}"
+  asr-kd compare "${systems[@]}" --title "$title" --out "$work/compare" "${options[@]}"
   cp "$work/compare/RESULTS.md" "$results"
   echo "table written to $results" >&2
 }
@@ -342,18 +363,25 @@ write_frame_results() {  # write_frame_results TITLE NAME... [-- OPTION...]
 functions=(logged seed_of teachers_of models_of train_model dump_targets distil_from_store
   distil_on_line train_from_teacher decode_model evaluate_model)
 
-# Stages 2 to 7 of a recipe whose student learns from stored targets. The language model is an
-# n-gram of the training transcripts.
-distil_from_stored_targets() {  # distil_from_stored_targets TITLE LM_ORDER [baseline]
-  local title=$1 order=$2
+# Stages 2 to 7 of a recipe whose student learns from stored targets. The language model is an ARPA
+# file, or an n-gram of the training transcripts. The flat start takes a share of the training set.
+distil_from_stored_targets() {  # distil_from_stored_targets TITLE ARPA|LM_ORDER [baseline]
+  local title=$1 lm=$2 order=
   shift 2
+  if [[ $lm =~ ^[0-9]$ ]]; then order=$lm lm=$exp/lm; fi
   if begin_stage 2 "features, language"; then
     make_feats --config "$configs/features.yaml"
     asr-kd prepare-lang "$data/dict" --out "$lang"
-    asr-kd train-lm "$data/lm_train.txt" --lang "$lang" --out "$exp/lm" "order=$order"
+    if [ -n "$order" ]; then
+      asr-kd train-lm "$data/lm_train.txt" --lang "$lang" --out "$lm" "order=$order"
+    fi
   fi
   if begin_stage 3 "alignments by a monophone GMM, graph"; then
-    align_all "$exp/lm"
+    if [ -n "${flat_start_share:-}" ]; then
+      flat_start_data=$exp/flat_start_data
+      asr-kd subset "$feats/train" --share "$flat_start_share" --out "$flat_start_data"
+    fi
+    align_all "$lm"
   fi
   if begin_stage 4 "${*:+$* and }teachers"; then
     in_parallel train_model $(teachers_of_all) $(of_all "$@")
