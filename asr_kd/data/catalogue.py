@@ -93,7 +93,7 @@ CATALOGUE: dict[str, dict[str, Part]] = {
         for name, size, md5 in (
             ("dev-clean", 337926286, "42e2234ba48799c1f50f24a7926300a1"),
             ("dev-other", 314305928, "c8d0bcc9cca99d4f8b62fcc847357931"),
-            ("test-clean", 346663984, "32fa31d27d2e1cad72775fff3f4849a9"),
+            ("test-clean", 346663984, "32fa31d27d2e1cad72775fee3f4849a9"),
             ("test-other", 328757843, "fb5a50374b501bb3bac4815ee91d3135"),
             ("train-clean-100", 6387309499, "2a93770f6d5c6c964bc36631d331a522"),
             ("train-clean-360", 23049477885, "c0e676e450a7ff2f54aeade5171606fa"),
