@@ -6,13 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from asr_kd.features.deltas import add_deltas
 from asr_kd.io.kaldi.alignments import read_int_vector, split_phones
 from asr_kd.io.kaldi.archive import read_archive
 from asr_kd.io.kaldi.gmm import read_gmms
 from asr_kd.io.kaldi.stream import KaldiReader, read_file
 from asr_kd.io.kaldi.transitions import TransitionModel, read_transition_model
 from asr_kd.io.kaldi.tree import read_tree
+from asr_kd.io.sphinx import read_mfc
 from asr_kd.io.table import read_table
+from asr_kd.labels.gmm import DiagGmms
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +116,35 @@ def test_ali_to_pdf_and_ali_to_phones(real: Path, model: TransitionModel) -> Non
         assert found is not None
         pairs = zip(found.phones.tolist(), found.num_frames.tolist(), strict=True)
         assert " ; ".join(f"{phone} {frames}" for phone, frames in pairs) == lengths[utt]
+
+
+def test_the_gmms_fit_what_they_were_trained_on(
+    real: Path, shared_data: Path, model: TransitionModel
+) -> None:
+    """The likeliest pdf of a frame is mostly that of Kaldi's alignment, for one speaker.
+
+    Kaldi's features here: the mean of the speaker taken off, two orders of deltas.
+    """
+    stream = KaldiReader.open(real / "final.mdl")
+    read_transition_model(stream)
+    gmms = read_gmms(stream)
+    tids = {
+        utt: ids
+        for utt, ids in read_archive(real / "ali/ali.1.gz", read_int_vector)
+        if utt.startswith("fejs-")
+    }
+    (folder,) = (shared_data / "an4").glob("**/fejs")
+    feats = {utt: read_mfc(folder / f"{utt.removeprefix('fejs-')}.mfc") for utt in tids}
+    mean = np.concatenate(list(feats.values())).mean(0)
+    sizes = np.array([len(gmm.weights) for gmm in gmms])
+    arrays = (np.concatenate(parts) for parts in zip(*gmms, strict=True))
+    scorer = DiagGmms(np.cumsum(sizes) - sizes, *arrays)
+    right = [
+        scorer.log_likes(add_deltas((feats[utt] - mean).astype(np.float32), 2)).argmax(1)
+        == model.pdf_of[ids]
+        for utt, ids in list(tids.items())[:4]
+    ]
+    assert np.concatenate(right).mean() > 0.75
 
 
 def test_every_alignment_is_a_path_through_the_model(real: Path, model: TransitionModel) -> None:
