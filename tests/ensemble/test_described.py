@@ -12,8 +12,11 @@ import yaml
 from torch import Tensor, nn
 
 from asr_kd.data.directory import DataDir
+from asr_kd.ensemble.codec import Keep
 from asr_kd.ensemble.described import DescribedTeacher
+from asr_kd.ensemble.dump import Dump, dump_targets
 from asr_kd.ensemble.scorer import Scorer
+from asr_kd.ensemble.store import TargetStore
 from asr_kd.ensemble.teachers import open_teacher
 from asr_kd.errors import InputError
 from asr_kd.features.reader import FeatureReader
@@ -39,6 +42,13 @@ class Planted(nn.Module):
         return scores.softmax(2) if self.softmax else scores
 
 
+class Weighted(Planted):
+    """A second input that is no number of frames."""
+
+    def forward(self, feats: Tensor, weight: Tensor) -> Tensor:  # type: ignore[override]
+        return feats @ self.weight * weight
+
+
 class WithLengths(Planted):
     def forward(self, feats: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         return lengths + 0, feats @ self.weight
@@ -47,9 +57,10 @@ class WithLengths(Planted):
 def write_onnx(module: nn.Module, path: Path) -> None:
     inputs: tuple[Tensor, ...] = (torch.zeros(1, 7, DIM),)
     names, axes = ["feats"], {"feats": {0: "B", 1: "T"}}
-    if isinstance(module, WithLengths):
-        inputs, names = (*inputs, torch.tensor([7])), ["feats", "lengths"]
-        axes["lengths"] = {0: "B"}
+    if isinstance(module, WithLengths | Weighted):
+        second = torch.tensor([7]) if isinstance(module, WithLengths) else torch.tensor([7.0])
+        inputs, names = (*inputs, second), ["feats", "second"]
+        axes["second"] = {0: "B"}
     torch.onnx.export(module, inputs, str(path), dynamo=False, input_names=names, dynamic_axes=axes)
 
 
@@ -243,6 +254,7 @@ def test_scores_that_are_not_what_is_said(
     [
         (WithLengths(), {}, "expected features alone"),
         (Planted(), {"takes_lengths": True}, "expected features and lengths"),
+        (Weighted(), {"takes_lengths": True}, "expected whole numbers as lengths"),
         (Planted(), {"output": 3}, "no output 3"),
         (Planted(), {"features": {"kind": "fbank"}}, "kind"),
     ],
@@ -282,7 +294,7 @@ def test_identity_follows_every_file(
         open_teacher(spec, data)
 
 
-def test_weights_outside_the_folder_are_refused(
+def test_weights_beside_a_program_count_and_are_refused_elsewhere(
     describe: Callable[..., Path], tmp_path: Path
 ) -> None:
     import onnx
@@ -292,6 +304,10 @@ def test_weights_outside_the_folder_are_refused(
     onnx.external_data_helper.convert_model_to_external_data(model, location="w", size_threshold=0)
     onnx.save(model, program)
     assert external_data(program) == [program.parent / "w"]
+    before = model_hash(str(program.parent / "model.yaml"))
+    weights = program.parent / "w"
+    weights.write_bytes(bytes(len(weights.read_bytes())))
+    assert model_hash(str(program.parent / "model.yaml")) != before
     for tensor in model.graph.initializer:
         for entry in tensor.external_data:
             if entry.key == "location":
@@ -315,3 +331,23 @@ def test_a_checkpoint_may_be_described(
         Scorer.open([str(path)], data).loglikes(utt), Scorer.open([str(model)], data).loglikes(utt)
     )
     assert Scorer.open([str(path)], data).costs() == Scorer.open([str(model)], data).costs()
+
+
+def test_a_network_and_a_program_of_half_its_rate_in_one_store(
+    describe: Callable[..., Path], make_network: Make, data: Path, tmp_path: Path,
+    utt_frames: dict[str, int],
+) -> None:  # fmt: skip
+    program = describe(Planted(2), ".pt", subsampling=2)
+    names = (str(make_network("model", "dnn", DIM)), str(program))
+    with pytest.raises(InputError, match="--trust"):
+        dump_targets(Dump(names, data, device="cpu"), tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+    dump_targets(
+        Dump(names, data, keep=Keep.parse("all"), device="cpu", trust=True), tmp_path / "store"
+    )
+    store = TargetStore.open(tmp_path / "store")
+    network = open_teacher(names[0], data)
+    for utt, frames in utt_frames.items():
+        slow = expected(data, utt)[torch.arange(frames) // 2 * 2]
+        want = (slow.exp() + network.log_posts([utt])[0].exp()) / 2
+        torch.testing.assert_close(store[utt].dense(V), want, atol=0.01, rtol=0)
