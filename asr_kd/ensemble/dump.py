@@ -18,6 +18,7 @@ from asr_kd.ensemble.archives import ArchiveTeacher
 from asr_kd.ensemble.average import Mean, average, mean_weights
 from asr_kd.ensemble.codec import Keep, make_codec
 from asr_kd.ensemble.cross_fit import Members, log_members, unseen_by, write_members
+from asr_kd.ensemble.described import DescribedTeacher
 from asr_kd.ensemble.devices import torch_device
 from asr_kd.ensemble.statistics import Statistics
 from asr_kd.ensemble.store import Header, ShardWriter, TeacherId, write_header
@@ -151,7 +152,11 @@ def _open(specs: tuple[str, ...], data: Path, device: str, trust: bool) -> list[
 
 
 def _teacher_id(teacher: Teacher) -> TeacherId:
-    how = teacher.unnormalised if isinstance(teacher, ArchiveTeacher) else None
+    how = None
+    if isinstance(teacher, ArchiveTeacher):
+        how = teacher.unnormalised
+    elif isinstance(teacher, DescribedTeacher):
+        how = teacher.settings.unnormalised
     return TeacherId(name=teacher.name, digest=teacher.digest, unnormalised=how)
 
 

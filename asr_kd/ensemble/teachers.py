@@ -147,7 +147,8 @@ def _open_described(
         case "checkpoint":
             source = NetworkTeacher(described.source, own, device)
         case "archive":
-            source = ArchiveTeacher(described.source, path.parent / str(described.settings.labels))
+            labels = path.parent / str(described.settings.labels)
+            source = ArchiveTeacher(described.source, labels, described.settings.unnormalised)
         case _:
             source = ProgramTeacher(described, own, device, trust)
     return DescribedTeacher(described, source, DataDir.read(data, require=("utt2spk",)))

@@ -27,7 +27,7 @@ Kind = Literal["onnx", "torchscript", "torch.export", "archive", "checkpoint"]
 
 _KINDS: dict[str, Kind] = {
     ".onnx": "onnx", ".pt": "torchscript", ".ts": "torchscript", ".pt2": "torch.export",
-    ".scp": "archive",
+    ".scp": "archive", ".ark": "archive",
 }  # fmt: skip
 _PRIOR_TOLERANCE = 0.01
 
@@ -37,7 +37,7 @@ class Description(Config):
 
     Attributes:
         source: `NAME.onnx`; `NAME.pt` or `NAME.ts` (TorchScript) and `NAME.pt2` (torch.export),
-            which are run only when they are trusted; `NAME.scp`, an archive of log-posteriors; or
+            which are run only when they are trusted; `NAME.scp` or `NAME.ark`, log-posteriors; or
             the folder of a checkpoint.
         labels: JSON of the label set of its outputs; a checkpoint knows it.
         features: of a program, the features (B,T,F) that it reads, in place of a specification of
@@ -47,6 +47,8 @@ class Description(Config):
         output: which of a program's outputs are the scores (B,T',V).
         values: what a program's outputs are: logits (or log-posteriors, which are logits too), or
             posteriors.
+        unnormalised: of an archive, "softmax" if its rows are scores, as those of Kaldi's chain
+            models are.
         priors: JSON list of V natural-log priors; without it the model cannot be decoded.
         label_map: table of `THEIR_LABEL OUR_LABEL`, every one of theirs, to at least one of each
             of ours; posteriors of labels that become one are added.
@@ -65,6 +67,7 @@ class Description(Config):
     takes_lengths: bool = False
     output: NonNegativeInt = 0
     values: Literal["logits", "posteriors"] = "logits"
+    unnormalised: Literal["softmax"] | None = None
     priors: str | None = None
     label_map: str | None = None
     map_to: str | None = None
@@ -93,6 +96,8 @@ class Description(Config):
         if not self.is_program:
             excess = sorted(programs & self.model_fields_set)
             faults += [f"{name} is not for {self.source}, but for programs" for name in excess]
+        if self.unnormalised is not None and self.kind != "archive":
+            faults.append(f"unnormalised is not for {self.source}, but for archives")
         if self.kind == "checkpoint":
             known = sorted({"labels", "priors"} & self.model_fields_set)
             faults += [f"{name} of {self.source} are in the checkpoint" for name in known]

@@ -165,6 +165,28 @@ def test_scores_that_no_frame_normalises_need_a_word(
     assert "softmax of scores" in describe(tmp_path / "out")["teacher 1"]
 
 
+def test_a_chain_model_has_a_third_of_the_frames(
+    tmp_path: Path, make_features: Callable[..., Path], make_archive: Callable[..., str]
+) -> None:
+    matrices = scores(tmp_path)
+    data = make_features("data", 4, {u: 3 * len(x) - 1 for u, x in matrices.items()})
+    make_archive("labels", {})
+    description = "source: chain.ark\nlabels: labels.json\nsubsampling: 3\n"
+    (tmp_path / "chain.yaml").write_text(description)
+    with pytest.raises(InputError, match="adds up to"):
+        dump_targets(Dump((f"{tmp_path}/chain.yaml",), data), tmp_path / "refused")
+    (tmp_path / "chain.yaml").write_text(description + "unnormalised: softmax\n")
+    dump_targets(Dump((f"{tmp_path}/chain.yaml",), data), tmp_path / "out")
+    store = TargetStore.open(tmp_path / "out")
+    for utt, matrix in matrices.items():
+        expected = torch.from_numpy(matrix).softmax(1).repeat_interleave(3, 0)[:-1]
+        assert float((store[utt].dense(11) - expected).abs().max()) < 0.05
+    assert store.header.teachers[0].unnormalised == "softmax"
+    (tmp_path / "chain.yaml").write_text("source: model\nunnormalised: softmax\n")
+    with pytest.raises(InputError, match="unnormalised is not for model, but for archives"):
+        open_teacher(f"{tmp_path}/chain.yaml", data)
+
+
 def test_the_header_says_nothing_of_posteriors(
     tmp_path: Path, make_features: Callable[..., Path], make_archive: Callable[..., str],
     make_posts: Callable[..., Any],
