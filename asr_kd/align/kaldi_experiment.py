@@ -155,7 +155,7 @@ def _kind(
     places: Places, reader: KaldiReader, transitions: TransitionModel
 ) -> Literal["gmm", "nnet2", "nnet3", "chain", "transitions"]:
     """What stands behind the transition model."""
-    if not reader.data[reader.position :].strip():
+    if not reader.data[reader.position : reader.position + 64].strip():  # a text ends in "\n"
         return "transitions"
     token = reader.peek()
     if token == "<DIMENSION>":

@@ -217,6 +217,13 @@ def test_networks_that_were_trained_on_frames_are_taken(
     assert read_manifest(out).info["model"] == "nnet3"
 
 
+def test_a_transition_model_alone_will_do(experiment: Path, kaldi: Any, out: Path) -> None:
+    end = b"" if kaldi.binary else b"\n"
+    (experiment / "final.mdl").write_bytes(kaldi.mark + kaldi.transitions() + end)
+    import_kaldi(experiment, out)
+    assert read_manifest(out).info["model"] == "transitions"
+
+
 def test_chain_models_are_refused_with_the_reason(experiment: Path, kaldi: Any, out: Path) -> None:
     network(experiment, kaldi)
     (experiment / "den.fst").write_bytes(b"")
