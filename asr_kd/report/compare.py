@@ -10,7 +10,7 @@ from asr_kd.errors import InputError
 from asr_kd.report.comparison import Comparison, Scoring
 from asr_kd.report.distillation import distillation
 from asr_kd.report.facts import common_facts
-from asr_kd.report.fail import WorseError, verdicts
+from asr_kd.report.fail import SMALLEST_P, WorseError, verdicts
 from asr_kd.report.outputs import FORMAT, SetFigures
 from asr_kd.report.page import command_text
 from asr_kd.report.pairs import Chosen, compared_pairs
@@ -19,7 +19,7 @@ from asr_kd.report.sources import Source, find_sources
 from asr_kd.report.statistics import Statistics
 from asr_kd.report.systems import read_comparisons
 from asr_kd.score.alignment import Method
-from asr_kd.score.bootstrap import METHOD
+from asr_kd.score.bootstrap import METHOD, RESAMPLES
 from asr_kd.score.normalise import normaliser
 from asr_kd.shards import rank_and_world
 
@@ -95,7 +95,7 @@ def compare(
         settings.fail_if_worse, settings.alpha,
         [(one.figures.comparison, one.figures.pairs) for one in sets],
     )  # fmt: skip
-    facts = common_facts(scoring, statistics, sum(map(len, pairs)))
+    facts = common_facts(scoring, statistics, [pair for own in pairs for pair in own])
     report = Report(
         title=title,
         sets=sets,
@@ -127,6 +127,14 @@ def _check(settings: Settings, comparisons: Sequence[Comparison]) -> None:
             faults.append(
                 f"--fail-if-worse {system}: no pair has that system; the pairs are {pairs}"
             )
+        gated = sum(system in pair for pair in chosen)
+        if gated * SMALLEST_P >= settings.alpha:
+            faults.append(
+                f"--fail-if-worse {system}: cannot find anything at --alpha {settings.alpha:g}: "
+                f"{RESAMPLES:,} resamples show no p-value below {SMALLEST_P:.2g}, which is "
+                f"{gated * SMALLEST_P:.2g} corrected for the number of its pairs, {gated}; name "
+                f"fewer pairs by --baseline or --difference, or a greater --alpha"
+            )
     if faults:
         raise InputError(faults)
 
@@ -141,16 +149,16 @@ def _artefact(
     inputs: dict[str, Path | str] = {}
     for i, source in enumerate(sources):
         name = f"{i} {source.role}@{source.seed}"
-        if source.kind == "decode":
-            inputs[name] = source.path
-            continue
-        inputs[name] = source.hyp
-        inputs[f"{name} ref"] = source.ref
-        if source.utt2spk is not None:
-            inputs[f"{name} utt2spk"] = source.utt2spk
+        folder = source.path if source.kind == "decode" else None
+        inputs[name] = folder or source.hyp
+        for what, file in (("ref", source.ref), ("utt2spk", source.utt2spk)):
+            if file is not None and (folder is None or not file.is_relative_to(folder)):
+                inputs[f"{name} {what}"] = file
     config = {
         **shown,
         "sets": [source.test_set for source in sources],
+        "formats": [[source.ref_format, source.format] for source in sources],
+        "scales": [source.info if source.kind == "kaldi" else None for source in sources],
         "chosen": asdict(settings.chosen),
         "normaliser": scoring.normaliser.to_dict(),
         "alignment": scoring.alignment,

@@ -1,13 +1,13 @@
 """What the reader of the tables has to know, as names and sentences."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from asr_kd.report.comparison import Comparison, Scoring
+from asr_kd.report.kaldi_folders import scales_text
 from asr_kd.report.pairs import Pair
 from asr_kd.report.statistics import Row, Statistics
 from asr_kd.report.table import difference
-from asr_kd.report.tables import TESTS
+from asr_kd.report.tables import TEST_NAMES, TESTS
 from asr_kd.score.bootstrap import drawn
 from asr_kd.score.power import ALPHA, POWER
 
@@ -32,9 +32,12 @@ def set_facts(statistics: Statistics, rows: Sequence[Row], pairs: Sequence[Pair]
     if comparison.partial is not None:
         facts.insert(0, ("Left out", comparison.partial.describe()))
     facts.append(("Brackets", f"{drawn(seeds, statistics.blocks)}."))
+    if statistics.few:
+        facts.append(("Too few", f"intervals are {statistics.few}, and too narrow."))
     spread = "." if seeds > 1 else "; the intervals do not hold the spread between seeds."
     facts.append(("Seeds of training", f"{seeds}{spread}"))
     facts += _can_show(pairs)
+    facts += _not_defined(pairs)
     facts += _kaldi(comparison)
     gain = statistics.gain()
     if gain is not None:
@@ -60,7 +63,10 @@ def _can_show(pairs: Sequence[Pair]) -> list[Fact]:
     name = "The smallest difference that this test set can show"
     found = sorted(p.result.smallest for p in pairs if p.result.smallest is not None)
     if not found:
-        same = "these make the same errors" if pairs else "here is none to compare"
+        same = "here is none to compare"
+        if pairs:
+            of = pairs[0].result.blocks
+            same = f"all resamples of {of} show the same difference between these"
         return [(name, f"not known: it depends on how two systems differ, and {same}.")]
     low, high = (f"{100 * end:.1f}" for end in (found[0], found[-1]))
     span = low if low == high else f"{low} to {high}, pair by pair,"
@@ -71,29 +77,40 @@ def _can_show(pairs: Sequence[Pair]) -> list[Fact]:
     )]  # fmt: skip
 
 
-def _kaldi(comparison: Comparison) -> list[Fact]:
+def _not_defined(pairs: Sequence[Pair]) -> list[Fact]:
+    """Why tests have no p-value, a line for each reason."""
+    found: dict[str, dict[str, list[str]]] = {}  # reason, test, pairs
+    for pair in pairs:
+        for test in pair.result.tests:
+            if test.p_value is None:
+                name = f"{pair.result.a} − {pair.result.b}"
+                found.setdefault(test.note, {}).setdefault(TEST_NAMES[test.name], []).append(name)
     facts = []
-    for decoding in comparison.decodings:
-        info = decoding.info
-        if decoding.source.kind != "kaldi":
-            continue
-        chosen = "the only ones that were scored"
-        if info["chosen_on"] is not None:
-            chosen = f"the best on {info['chosen_on']} ({info['chosen_wer']}%)"
-            if Path(info["chosen_on"]).resolve() == decoding.path.resolve():
-                chosen += ", the test set itself, which flatters"
-        scales = f"LM weight {info['lmwt']}, word insertion penalty {info['wip']}"
-        facts.append((f"{decoding.role}, decoded by Kaldi", f"{scales}: {chosen}."))
+    for note, tests in found.items():
+        of = dict.fromkeys(name for names in tests.values() for name in names)
+        where = "" if len(of) == len(pairs) else f" for {', '.join(of)}"
+        facts.append((f"Not defined{where}", f"{', '.join(tests)}: {note}."))
     return facts
 
 
-def common_facts(scoring: Scoring, statistics: Sequence[Statistics], pairs: int) -> list[Fact]:
+def _kaldi(comparison: Comparison) -> list[Fact]:
+    facts = []
+    for decoding in comparison.decodings:
+        if decoding.source.kind == "kaldi":
+            told = scales_text(decoding.path, decoding.info)
+            facts.append((f"{decoding.role}, decoded by Kaldi", f"{told}."))
+    return facts
+
+
+def common_facts(
+    scoring: Scoring, statistics: Sequence[Statistics], pairs: Sequence[Pair]
+) -> list[Fact]:
     """Of all test sets together.
 
     Args:
         scoring: how words were compared.
         statistics: of each test set.
-        pairs: how many pairs there are, over all of them.
+        pairs: of all of them.
     """
     comparisons = [one.comparison for one in statistics]
     facts = [
@@ -101,12 +118,14 @@ def common_facts(scoring: Scoring, statistics: Sequence[Statistics], pairs: int)
         ("Normaliser", scoring.normaliser.describe() + _changes(comparisons)),
     ]
     if pairs:
-        several = f", corrected by Holm for {pairs} comparisons" if pairs > 1 else ""
-        facts.append((
-            "p",
-            f"{', '.join(TESTS.values())}: two-sided{several}. MAPSSWE on segments between words "
-            f"that are right in both, McNemar on sentences, the others on speakers.",
-        ))  # fmt: skip
+        several = f", corrected by Holm for {len(pairs)} comparisons" if len(pairs) > 1 else ""
+        shown = [
+            f"{name} on {on}"
+            for test, (name, on) in TESTS.items()
+            if any(pair.corrected[test] is not None for pair in pairs)
+        ]
+        if shown:
+            facts.append(("p", f"{', '.join(shown)}: two-sided{several}."))
     if any("rtf" in decoding.info for one in comparisons for decoding in one.decodings):
         facts.append((
             "RTF", "CPU seconds of one core per second of speech, model and search together.",

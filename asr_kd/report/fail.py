@@ -1,17 +1,21 @@
 """`--fail-if-worse`: an exit code for people's own continuous integration."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from asr_kd.errors import AsrKdError
 from asr_kd.report.comparison import Comparison
 from asr_kd.report.pairs import Pair
 from asr_kd.report.table import difference, p_value
 from asr_kd.report.tables import partial_mark
-from asr_kd.score.bootstrap import Interval
+from asr_kd.score.bootstrap import RESAMPLES, Interval
+from asr_kd.score.significance import holm
 
-TESTS = ("bootstrap", "mapsswe")
+TESTS = {"bootstrap": "paired bootstrap", "mapsswe": "MAPSSWE"}
 """The tests that decide, both of them: the bootstrap draws speakers and seeds, but of few speakers
 its intervals are too narrow; MAPSSWE has many segments, but holds them independent."""
+
+SMALLEST_P = 2 / (RESAMPLES + 1)
+"""What the bootstrap finds at best, before any correction."""
 
 
 class WorseError(AsrKdError):
@@ -32,8 +36,9 @@ def verdicts(
 ) -> tuple[list[str], bool]:
     """Whether a system is worse than any that it was compared with.
 
-    It is worse where its word error rate is higher and the corrected two-sided p-values of all
-    `TESTS` that are defined are below `alpha`.
+    It is worse where its word error rate is higher and the two-sided p-values of all `TESTS` are
+    below `alpha`, corrected by Holm for the pairs that it is in: the others are not asked here.
+    Where its rate is higher and one of them is not defined there is no verdict.
 
     Args:
         system: one of the systems; None to ask nothing.
@@ -45,24 +50,42 @@ def verdicts(
     """
     lines = []
     worse = False
-    for comparison, pairs in sets:
+    own = [(c, pair) for c, pairs in sets for pair in pairs if system in _names(pair)]
+    corrected = {test: holm([p.result.test(test).p_value for _, p in own]) for test in TESTS}
+    for i, (comparison, pair) in enumerate(own):
         where = f"{comparison.name}{partial_mark(comparison.partial)}"
-        for pair in pairs:
-            result, p = pair.result, _p_value(pair)
-            if system not in (result.a, result.b):
-                continue
-            found, interval, other = result.difference, result.percentile, result.b
-            if system == result.b:
-                found, interval, other = -found, Interval(-interval.high, -interval.low), result.a
-            is_worse = p is not None and p < alpha and found > 0
-            worse |= is_worse
-            told = f"WER {difference(found, interval)} points, p {p_value(p)}, alpha {alpha:g}"
-            verdict = "is worse than" if is_worse else "is not shown to be worse than"
-            lines.append(f"{where}: {system} {verdict} {other}: {told}")
+        result = pair.result
+        found, interval, other = result.difference, result.percentile, result.b
+        if system == result.b:
+            interval = Interval(0.0 - interval.high, 0.0 - interval.low)  # -0.0 would be shown
+            found, other = 0.0 - found, result.a
+        is_worse, told = _decision(pair, {test: corrected[test][i] for test in TESTS}, alpha)
+        verdict = f"{system} is not shown to be worse than {other}"
+        if found > 0 and is_worse is None:
+            verdict = f"no verdict on whether {system} is worse than {other}"
+        elif found > 0 and is_worse:
+            verdict, worse = f"{system} is worse than {other}", True
+        points = f"WER {difference(found, interval)} points"
+        lines.append(f"{where}: {verdict}: {points}, {told}, alpha {alpha:g}")
     return lines, worse
 
 
-def _p_value(pair: Pair) -> float | None:
-    """The larger one: what both tests find is below the level of each."""
-    known = [p for p in (pair.corrected[test] for test in TESTS) if p is not None]
-    return max(known, default=None)
+def _names(pair: Pair) -> tuple[str, str]:
+    return pair.result.a, pair.result.b
+
+
+def _decision(
+    pair: Pair, corrected: Mapping[str, float | None], alpha: float
+) -> tuple[bool | None, str]:
+    """Whether all tests find a difference, None where one is not defined; and which one decides.
+
+    What all of them find is below the level of each: the largest p-value decides.
+    """
+    known: list[tuple[float, str]] = []
+    for test, name in TESTS.items():
+        p = corrected[test]
+        if p is None:
+            return None, f"{name} not defined ({pair.result.test(test).note})"
+        known.append((p, name))
+    largest, name = max(known)
+    return largest < alpha, f"p {p_value(largest)} ({name})"

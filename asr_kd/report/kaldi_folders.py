@@ -2,14 +2,18 @@
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from asr_kd.errors import InputError
 
 _WER_FILE = re.compile(r"wer_(?P<lmwt>\d+(\.\d+)?)(_(?P<wip>-?\d+(\.\d+)?))?")
 _WER = re.compile(r"^%WER (?P<wer>\S+) \[", re.MULTILINE)
 _FEW = 5
+NO_PENALTY = "0.0"
+"""The word insertion penalty of scorings that tried none."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,21 @@ def the_scoring(folder: Path, dev: Path | None) -> Scored:
     raise InputError(
         f"{folder}: {best.name} is the best on {dev}, but was not scored here ({_listed(own)})"
     )
+
+
+def scales_text(folder: Path, info: Mapping[str, Any]) -> str:
+    """LM weight and penalty of a decode folder, and how they were chosen.
+
+    Args:
+        folder: of the test set.
+        info: `lmwt`, `wip`, `chosen_on`, `chosen_wer` of its `report.sources.Source`.
+    """
+    chosen = "the only ones that were scored"
+    if info["chosen_on"] is not None:
+        chosen = f"the best on {info['chosen_on']} ({info['chosen_wer']}%)"
+        if Path(info["chosen_on"]).resolve() == folder.resolve():
+            chosen += ", the test set itself, which flatters"
+    return f"LM weight {info['lmwt']}, word insertion penalty {info['wip'] or NO_PENALTY}: {chosen}"
 
 
 def hypothesis_file(folder: Path, scored: Scored) -> Path:

@@ -16,6 +16,7 @@ from asr_kd.score.bootstrap import (
     Floats,
     Interval,
     block_sums,
+    few_drawn,
     percentile_interval,
     resampled_sums,
 )
@@ -94,6 +95,7 @@ class Statistics:
         blocks: what is drawn beside seeds, "speakers" or "utterances".
         utterances, words, frames: how much test data there is.
         speakers: how many; 0 where they are not known.
+        few: what is to be known of intervals drawn from so few blocks; empty where they are enough.
     """
 
     def __init__(self, comparison: Comparison, resamples: int = RESAMPLES, seed: int = 0) -> None:
@@ -107,6 +109,7 @@ class Statistics:
         measured = [d for d in comparison.decodings if d.frames]
         self._frames = {u: n for u, (n, _) in measured[0].frames.items()} if measured else {}
         sizes = block_sums(self._block_of, self._sizes())
+        self.few = few_drawn(int(np.count_nonzero(sizes[:, _WORDS])), self.blocks)
         # (S, G, 4+4R): sizes, then what each role has wrong or right
         seeds: Sequence[str | None] = comparison.seeds or [None]
         columns = [np.broadcast_to(sizes, (len(seeds), *sizes.shape))]
@@ -190,11 +193,6 @@ class Statistics:
             return None, False
         with np.errstate(invalid="ignore", divide="ignore"):
             return estimate((own - teacher) / (ensemble - teacher)), True
-
-    def differences(self) -> list[Difference]:
-        """Paired differences of the pairs that are there."""
-        roles = self.comparison.roles
-        return [self.difference(a, b) for a, b in PAIRS if a in roles and b in roles]
 
     def difference(self, role: str, other: str) -> Difference:
         """The paired difference of two roles."""

@@ -20,8 +20,15 @@ from asr_kd.score.bootstrap import Interval
 from asr_kd.score.join import Partial
 
 EMPTY = Cell(NONE)
-TESTS = {"mapsswe": "MAPSSWE", "mcnemar": "McNemar", "wilcoxon": "Wilcoxon", "sign": "sign"}
-"""Tests that have a column, with their names; the bootstrap's is the difference's interval."""
+TESTS = {
+    "mapsswe": ("MAPSSWE", "segments between words that are right in both"),
+    "mcnemar": ("McNemar", "sentences"),
+    "wilcoxon": ("Wilcoxon", "speakers"),
+    "sign": ("sign", "speakers"),
+}
+"""Tests that have a column: their names, and on what they look; the bootstrap's column is the
+difference's interval."""
+TEST_NAMES = {"bootstrap": "the bootstrap's p", **{test: name for test, (name, _) in TESTS.items()}}
 
 
 def systems_table(rows: Sequence[Row], partial: Partial | None, gain: bool) -> Table:
@@ -97,7 +104,7 @@ def pairs_table(
         ),
         *(
             (Column(f"{name} p", f"p-value, {what}."), [_p_cell(pair, test) for pair in pairs])
-            for test, name in TESTS.items()
+            for test, (name, _) in TESTS.items()
         ),
         (
             Column("can show, points", "The smallest difference that such a pair's test can show."),
@@ -173,7 +180,8 @@ def _difference_name(pair: Pair) -> Cell:
 def _wer_difference(pair: Pair, in_words: bool) -> Cell:
     result = pair.result
     bca = f"BCa {difference(result.difference, result.bca)}, better in {result.better:.1%}"
-    text = (judged if in_words else difference)(result.difference, result.percentile)
+    varies = result.test("bootstrap").p_value is not None
+    text = (judged if in_words and varies else difference)(result.difference, result.percentile)
     return figure(text, result.difference, result.percentile, f"{bca} of resamples")
 
 

@@ -17,6 +17,7 @@ from asr_kd.score.bootstrap import Floats
 from asr_kd.score.significance import Test
 
 ENOUGH_SEGMENTS = 50  # Gillick & Cox: below, the mean is not safely normal
+_DECIMALS = 12  # means over seeds that are the same differ by rounding at 1e-16
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,16 +92,17 @@ def mapsswe(a: ArrayLike, b: ArrayLike) -> Test:
     Returns:
         Statistic: mean difference over its standard error, standard normal where there is none.
     """
-    differences = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    differences = _differences(a, b)
     size = len(differences)
     if not size:
         return Test("mapsswe", None, None, 0, "no segment has an error")
     if not differences.any():
         return Test("mapsswe", 0.0, 1.0, size, "")
-    deviation = np.std(differences, ddof=1) if size > 1 else 0.0
-    if not deviation:
-        return Test("mapsswe", None, None, size, "the segments' differences do not vary")
-    statistic = float(np.mean(differences) / (deviation / np.sqrt(size)))
+    if size == 1:
+        return Test("mapsswe", None, None, 1, "only one segment has an error")
+    if not np.ptp(differences):
+        return Test("mapsswe", None, None, size, f"all {size} segments differ by the same")
+    statistic = float(np.mean(differences) / (np.std(differences, ddof=1) / np.sqrt(size)))
     note = f"only {size} segments: the normal approximation is crude" * (size < ENOUGH_SEGMENTS)
     return Test("mapsswe", statistic, float(2 * ndtr(-abs(statistic))), size, note)
 
@@ -111,6 +113,15 @@ def mapsswe_error(a: ArrayLike, b: ArrayLike) -> float:
     Args:
         a, b: (K,) as for `mapsswe`.
     """
-    differences = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    differences = _differences(a, b)
     size = len(differences)
-    return float(np.std(differences, ddof=1) * np.sqrt(size)) if size > 1 else 0.0
+    if size < 2 or not np.ptp(differences):
+        return 0.0
+    return float(np.std(differences, ddof=1) * np.sqrt(size))
+
+
+def _differences(a: ArrayLike, b: ArrayLike) -> Floats:
+    """a − b; those that are equal but for rounding are equal."""
+    exact = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    rounded: Floats = np.round(exact, _DECIMALS)
+    return rounded

@@ -26,7 +26,7 @@ def smallest_difference(error: float, power: float = POWER) -> float | None:
         power: the probability of finding it.
 
     Returns:
-        In the unit of `error`; None where that is 0 (the systems make the same errors, which says
-        nothing of others).
+        In the unit of `error`; None where that is 0 (the difference does not vary, be the errors
+        the same or not, which says nothing of other systems).
     """
     return float((ndtri(1 - ALPHA / 2) + ndtri(power)) * error) if error > 0 else None

@@ -12,6 +12,7 @@ from scipy.special import bdtr, ndtr
 
 from asr_kd.score.power import ALPHA
 
+ENOUGH_SENTENCES = 25  # that differ: the customary bound of McNemar's test in its normal form
 EXACT_RANKS = 200  # speakers up to which Wilcoxon's distribution is counted out, in 0.1 s
 _DECIMALS = 12  # rates that are the same number of errors per word differ by rounding at 1e-16
 
@@ -60,8 +61,11 @@ def mcnemar(a: ArrayLike, b: ArrayLike) -> Test:
         return _signs("mcnemar", differences, "sentences")
     statistic = float(differences.sum())
     p_value = float(2 * ndtr(-abs(statistic) / np.sqrt(np.sum(differences**2))))
-    note = _unused(differences, "sentences")
-    return Test("mcnemar", statistic, p_value, len(differences), note)
+    used = int(np.count_nonzero(differences))
+    note = f"sentences that differ: {used}; the normal approximation is crude"
+    return Test(
+        "mcnemar", statistic, p_value, len(differences), note if used < ENOUGH_SENTENCES else ""
+    )
 
 
 def sign(a: ArrayLike, b: ArrayLike) -> Test:
@@ -146,7 +150,7 @@ def _nothing(differences: NDArray[np.float64]) -> tuple[float | None, float | No
 
 
 def _unused(differences: NDArray[np.float64], of: str) -> str:
-    """Tells of a test that cannot find anything."""
+    """Tells of a test by signs or ranks that cannot find anything."""
     if not len(differences):
         return f"there are no {of} to look at"
     used = int(np.count_nonzero(differences))

@@ -167,7 +167,6 @@ def test_students_come_before_their_controls() -> None:
     ("system", "alpha", "code", "said"),
     [
         ("bad", 0.05, 3, "test: bad is worse than a: WER +11.1"),
-        ("bad", 0.0, 0, "bad is not shown to be worse than a: WER +11.1"),
         ("a", 0.05, 0, "a is not shown to be worse than bad: WER -11.1"),
     ],
 )
@@ -299,7 +298,7 @@ def test_the_gate_wants_both_tests() -> None:
     interval = Interval(0.01, 0.03)
 
     def told(**p_values: float | None) -> tuple[list[str], bool]:
-        tests = tuple(Test(name, 1.0, p, 9, "") for name, p in p_values.items())
+        tests = tuple(Test(name, 1.0, p, 9, "why") for name, p in p_values.items())
         result = PairResult(
             "new", "old", 0.12, 0.10, 0.02, interval, interval, "speakers", 0.0, tests, 0.1, 0.1
         )
@@ -307,10 +306,53 @@ def test_the_gate_wants_both_tests() -> None:
         return verdicts("new", 0.05, [(compared, [Pair(result, None, p_values)])])  # type: ignore[list-item]
 
     assert told(bootstrap=0.001, mapsswe=0.01)[1]
-    assert told(bootstrap=0.001, mapsswe=None)[1]
-    for bootstrap, mapsswe in ((0.001, 0.06), (0.06, 0.001)):
+    for bootstrap, mapsswe, name in ((0.001, 0.06, "MAPSSWE"), (0.06, 0.001, "paired bootstrap")):
         (line,), worse = told(bootstrap=bootstrap, mapsswe=mapsswe)
         assert not worse
         assert "new is not shown to be worse than old" in line
-        assert "p 0.060" in line
-    assert not told(bootstrap=None, mapsswe=None)[1]
+        assert f"p 0.060 ({name})" in line
+    for bootstrap, mapsswe, name in ((0.001, None, "MAPSSWE"), (None, 0.001, "paired bootstrap")):
+        (line,), worse = told(bootstrap=bootstrap, mapsswe=mapsswe)
+        assert not worse
+        assert "no verdict on whether new is worse than old" in line
+        assert f"{name} not defined (why)" in line
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (1, ["the bootstrap's p: drawn from only 1 utterance: nothing varies.",
+             "MAPSSWE: only one segment has an error."]),
+        (2, ["MAPSSWE: all 2 segments differ by the same."]),
+    ],
+)  # fmt: skip
+def test_a_handful_of_utterances_fails_nobody(
+    tmp_path: Path, count: int, told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    utts = UTTS[:count]
+    write(tmp_path / "ref", dict.fromkeys(utts, WORDS))
+    write(tmp_path / "a", dict.fromkeys(utts, WORDS))
+    write(tmp_path / "b", dict.fromkeys(utts, WORDS[:-1]))
+    more = settings(tmp_path, fail_if_worse="b")
+    compare(specs(tmp_path, "a", "b"), tmp_path / "out", "T", [], more)
+    shown, page = capsys.readouterr().out, (tmp_path / "out" / "RESULTS.md").read_text()
+    of = f"{count} utterance{'s' if count > 1 else ''}"
+    for text in (" ".join(shown.split()), page, (tmp_path / "out" / "report.html").read_text()):
+        assert f"intervals are drawn from only {of}, and too narrow" in text
+        assert "no verdict on whether b is worse than a: WER +16.7" in text
+        assert "these make the same errors" not in text
+        assert "all resamples of utterances show the same difference between these" in text
+    for line in (*told, "Wilcoxon, sign: there are no speakers to look at."):
+        assert f"Not defined: {line}" in page
+    assert "p: McNemar on sentences: two-sided." in page
+    assert ("outside the noise" in page) == (count > 1)
+
+
+def test_five_speakers_fail_nobody_and_six_do(folder: Path) -> None:
+    for speakers, code in ((5, 0), (6, 3)):
+        names = [f"{utt} {int(utt[1]) % speakers}\n" for utt in UTTS]
+        (folder / "utt2spk").write_text("".join(names))
+        arguments = ["compare", *specs(folder, "a", "bad"), "--ref", str(folder / "ref"),
+                     "--utt2spk", str(folder / "utt2spk"), "--fail-if-worse", "bad"]  # fmt: skip
+        done = CliRunner().invoke(app, arguments)
+        assert getattr(done.exception, "exit_code", 0) == code

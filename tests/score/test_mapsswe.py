@@ -126,13 +126,26 @@ def test_statistic_of_a_planted_case() -> None:
 
 
 def test_where_it_is_not_defined() -> None:
-    for a, note in [([], "no segment has an error"), ([1, 1], "do not vary"), ([3], "do not vary")]:
+    same = "all 2 segments differ by the same"
+    for a, note in [([], "no segment has"), ([1, 1], same), ([3], "only one segment has an error")]:
         test = mapsswe(a, np.zeros(len(a)))
         assert (test.statistic, test.p_value, test.size) == (None, None, len(a))
         assert note in test.note
     same = mapsswe([2, 1, 1], [2, 1, 1])
     assert (same.statistic, same.p_value) == (0, 1)
     assert mapsswe_error([3], [1]) == 0
+
+
+@pytest.mark.parametrize("size", [2, 3, 7, 200])
+@pytest.mark.parametrize("seeds", [3, 7, 10])
+def test_equal_means_over_seeds_do_not_vary_by_rounding(size: int, seeds: int) -> None:
+    # The same mean, its addends in other orders
+    rng = np.random.default_rng(size)
+    addends = [rng.permutation(np.arange(seeds) / 10 / seeds) for _ in range(size)]
+    means = np.array([sum(one.tolist()) for one in addends])
+    assert mapsswe(means, np.zeros(size)).p_value is None
+    assert mapsswe_error(means, np.zeros(size)) == 0
+    assert mapsswe(means, np.full(size, means[0])).p_value == 1
 
 
 def test_finds_what_is_not_there_in_one_of_twenty() -> None:

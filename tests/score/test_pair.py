@@ -2,12 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from asr_kd.score.alignment import CORRECT, DELETION, INSERTION, SUBSTITUTION, Alignments
 from asr_kd.score.mapsswe import cells, mapsswe, mapsswe_error, segment_errors
 from asr_kd.score.pair import TESTS, PairSide, compare_pair
 from asr_kd.score.power import smallest_difference
-from asr_kd.score.significance import mcnemar, sign, wilcoxon
+from asr_kd.score.significance import Test, mcnemar, sign, wilcoxon
 
 LENGTHS = np.random.default_rng(0).integers(0, 12, 120).tolist()
 SPEAKERS = {f"u{i:03}": f"s{i % 8}" for i in range(len(LENGTHS))}
@@ -114,6 +115,56 @@ def test_a_system_against_itself() -> None:
     assert result.better == 0.5
     assert [test.p_value for test in result.tests] == [1] * 5
     assert result.smallest is result.smallest_mapsswe is None
+
+
+def of_utterances(count: int, worse: int, speakers: int | None = None) -> Test:
+    """The bootstrap's test of a perfect system and one that errs once in `worse` of `count`."""
+    ids, bounds = tuple(f"u{i}" for i in range(count)), np.arange(count + 1) * 10
+    steps = np.zeros((2, count, 10), np.uint8)
+    steps[1, :worse, 0] = SUBSTITUTION
+    sides = [side(n, Alignments(ids, s.ravel(), bounds)) for n, s in zip("ab", steps, strict=True)]
+    of = None if speakers is None else {u: str(i % speakers) for i, u in enumerate(ids)}
+    return compare_pair(*sides, of).test("bootstrap")
+
+
+def test_one_block_has_no_p_value() -> None:
+    for test in (of_utterances(1, 1), of_utterances(1, 0)):
+        assert test.p_value is None
+        assert "drawn from only 1 utterance: nothing varies" in test.note
+
+
+@pytest.mark.parametrize("blocks", [2, 3, 5, 6, 9])
+@pytest.mark.parametrize("of", ["speakers", "utterances"])
+def test_the_p_value_of_few_blocks_is_no_smaller_than_the_sign_tests(blocks: int, of: str) -> None:
+    test = of_utterances(12, 12, blocks) if of == "speakers" else of_utterances(blocks, blocks)
+    assert test.p_value == stats.binomtest(blocks, blocks).pvalue
+    assert f"drawn from only {blocks} {of}" in test.note
+
+
+def test_blocks_without_words_do_not_count() -> None:
+    # Ten utterances, but two have words: every draw that has any shows the same difference.
+    ids, bounds = tuple(f"u{i}" for i in range(10)), np.array([0, 4, 8, *[8] * 8])
+    right, wrong = (Alignments(ids, np.full(8, step, np.uint8), bounds) for step in (0, 1))
+    test = compare_pair(side("a", right), side("b", wrong), None).test("bootstrap")
+    assert test.p_value == 0.5
+    assert "only 2 utterances" in test.note
+
+
+def test_rounding_makes_no_difference_of_means_over_seeds() -> None:
+    # Each seed of one side errs in two of three of its own utterances, the other side in none.
+    ids, bounds = ("u0", "u1", "u2"), np.array([0, 7, 14, 21])
+    runs = []
+    for seed in range(3):
+        steps = np.zeros((3, 7), np.uint8)
+        steps[[i for i in range(3) if i != seed], 3] = SUBSTITUTION
+        runs.append(Alignments(ids, steps.ravel(), bounds))
+    students = PairSide("student", runs, list("123"))
+    perfect = side("perfect", Alignments(ids, np.zeros(21, np.uint8), bounds))
+    result = compare_pair(students, perfect, None)
+    mapsswe_test = result.test("mapsswe")
+    assert (mapsswe_test.statistic, mapsswe_test.p_value) == (None, None)
+    assert "all 3 segments differ by the same" in mapsswe_test.note
+    assert result.smallest_mapsswe is None
 
 
 def test_a_system_without_errors_against_itself() -> None:

@@ -29,6 +29,16 @@ def test_mcnemar_of_seeds_is_that_of_clusters() -> None:
     assert test.p_value == pytest.approx(2 * stats.norm.cdf(z))
 
 
+def test_mcnemar_of_few_seeds_has_the_note_of_its_own_approximation() -> None:
+    # Four sentences can be below 5% here, which the binomial test's note would deny.
+    test = mcnemar([2 / 3, 1, 1, 1] + [0] * 9, np.zeros(13))
+    assert test.p_value is not None
+    assert test.p_value < 0.05
+    assert test.note == "sentences that differ: 4; the normal approximation is crude"
+    assert mcnemar([1 / 3] * 25, np.zeros(25)).note == ""
+    assert "approximation" not in mcnemar([1] * 4, np.zeros(4)).note
+
+
 def test_mcnemar_is_fair_to_a_side_of_several_seeds() -> None:
     # Seeds that agree less than those of the other side are no better and no worse.
     rng = np.random.default_rng(2)
