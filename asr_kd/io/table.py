@@ -7,6 +7,9 @@ from typing import NamedTuple
 from asr_kd.errors import InputError
 from asr_kd.io.atomic import write_text
 
+SPACE = " \t\n\v\f\r"
+"""White space as Kaldi and sclite know it: U+00A0 and its like are parts of words."""
+
 
 class Scan(NamedTuple):
     """What a table holds, faulty or not: values and line numbers by key, and its faults."""
@@ -29,7 +32,8 @@ def scan_table(path: Path, allow_empty: bool = False) -> Scan:
     path = Path(path)
     scan = Scan({}, {}, [])
     try:
-        text = path.read_bytes().decode()
+        data = path.read_bytes()
+        data.decode()
     except FileNotFoundError:
         scan.faults.append(f"{path}: no such file")
         return scan
@@ -37,13 +41,14 @@ def scan_table(path: Path, allow_empty: bool = False) -> Scan:
         number = path.read_bytes()[: error.start].count(b"\n") + 1
         scan.faults.append(f"{path}:{number}: not UTF-8 text ({error.reason})")
         return scan
-    # Only "\n" ends a line: str.splitlines would also cut at U+2028 and other characters.
-    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], start=1):
-        parts = line.split(maxsplit=1)
+    # Only "\n" ends a line: str.splitlines would also cut at U+2028 and other characters. Bytes
+    # are cut at `SPACE` alone.
+    for number, line in enumerate(data.removesuffix(b"\n").split(b"\n") if data else [], start=1):
+        parts = [part.decode().rstrip(SPACE) for part in line.split(maxsplit=1)]
         if not parts:
             scan.faults.append(f"{path}:{number}: blank line; expected a key and a value")
             continue
-        key, value = parts[0], parts[1].strip() if len(parts) > 1 else ""
+        key, value = parts[0], parts[1] if len(parts) > 1 else ""
         if key in scan.lines:
             scan.faults.append(f"{path}:{number}: {key} stands already in line {scan.lines[key]}")
         elif not value and not allow_empty:
@@ -68,4 +73,4 @@ def read_table(path: Path, allow_empty: bool = False) -> dict[str, str]:
 def write_table(path: Path, table: Mapping[str, str]) -> None:
     """Writes a table atomically, sorted by key as `LC_ALL=C sort` does (by UTF-8 bytes)."""
     keys = sorted(table, key=str.encode)
-    write_text(path, "".join(f"{key} {table[key]}".rstrip() + "\n" for key in keys))
+    write_text(path, "".join(f"{key} {table[key]}".rstrip(SPACE) + "\n" for key in keys))

@@ -88,7 +88,7 @@ def align(ref: Text, hyp: Text, method: Method = "levenshtein") -> Alignments:
             insertion 3, which can give more errors in all; S, D and I are those of `sclite -s`.
 
     Raises:
-        ValueError: if the utterances differ; `text.mismatches` tells users which.
+        ValueError: if the utterances differ; `join.join` tells users which.
     """
     if ref.keys() != hyp.keys():
         raise ValueError("reference and hypothesis are not over the same utterances")

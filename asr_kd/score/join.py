@@ -9,6 +9,7 @@ from asr_kd.score.text import Text
 
 REFERENCE = ""
 """The reference's key in the names that `join` takes; no system is called so."""
+_SILENT = " (without words: the id alone, in a ctm the line `WAVEFORM CHANNEL 0 0 @`)"
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Partial:
         """One line for people, beginning with PARTIAL, with all counts."""
         systems = dict.fromkeys([*self.missing, *self.extra])
         counts = [
-            f"{system or 'the hypothesis'}: {len(self.missing.get(system, ())):,} missing, "
+            f"{system}: {len(self.missing.get(system, ())):,} missing, "
             f"{len(self.extra.get(system, ())):,} without a reference"
             for system in systems
         ]
@@ -138,7 +139,8 @@ def _faults(found: Partial, called: Mapping[str, str]) -> list[str]:
     faults = [
         f"{called[name]}: {len(found.missing.get(name, ())):,} of the {found.of:,} utterances of "
         f"{reference} missing, {len(found.extra.get(name, ())):,} without a reference; complete "
-        f"it, or score the {found.scored:,} that all have with --partial"
+        f"it{_SILENT if name in found.missing else ''}, or score the {found.scored:,} that all "
+        f"have with --partial"
         for name in dict.fromkeys([*found.missing, *found.extra])
     ]
     for name, ids in found.missing.items():

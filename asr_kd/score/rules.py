@@ -20,6 +20,7 @@ from pathlib import Path
 import yaml
 
 from asr_kd.errors import InputError
+from asr_kd.score.formats.lines import cut
 
 Rewrite = Callable[[list[str]], list[str]]
 _KEYS = ("name", "version", "base", "rules")
@@ -116,7 +117,7 @@ class _Reader:
             except (re.error, IndexError, RecursionError, OverflowError) as error:
                 self._fault(values["regex"], f"{regex!r} with {replace!r}: {error}")
             else:
-                steps.append(lambda words: pattern.sub(replace, " ".join(words)).split())
+                steps.append(lambda words: cut(pattern.sub(replace, " ".join(words))))
         elif values:
             self._fault(node, "expected `words:` alone, or `regex:` and `replace:`")
 
@@ -126,10 +127,10 @@ class _Reader:
             self._fault(node, "words: expected `from: to` lines")
             return table
         for key, value in node.value:
-            phrase = " ".join(self._text(key, "a word").split())
+            phrase = " ".join(cut(self._text(key, "a word")))
             if phrase in table:
                 self._fault(key, f"{phrase!r} stands already above")
-            table[phrase] = " ".join(self._text(value, phrase, True).split())
+            table[phrase] = " ".join(cut(self._text(value, phrase, True)))
         return table
 
     def _mapping(
@@ -172,7 +173,7 @@ def _phrases(table: dict[str, str]) -> Rewrite:
             for length in range(min(longest, len(words) - at), 0, -1):
                 phrase = " ".join(words[at : at + length])
                 if phrase in table:
-                    new += table[phrase].split()
+                    new += cut(table[phrase])
                     at += length
                     break
             else:

@@ -26,7 +26,8 @@ def test_every_missing_and_extra_utterance_is_listed_by_file() -> None:
     counts, others = refused.value.faults[:2], refused.value.faults[2:]
     assert counts == [
         "exp/one.trn: 2 of the 3 utterances of data/text missing, 1 without a reference; complete "
-        "it, or score the 1 that all have with --partial",
+        "it (without words: the id alone, in a ctm the line `WAVEFORM CHANNEL 0 0 @`), or score "
+        "the 1 that all have with --partial",
         "two: 0 of the 3 utterances of data/text missing, 1 without a reference; complete it, or "
         "score the 1 that all have with --partial",
     ]

@@ -57,6 +57,13 @@ def test_words_are_what_is_written(tmp_path: Path) -> None:
     assert rules.apply({"u": ["no", "010", "~"]}).text["u"] == ["yes", "ten", "null"]
 
 
+def test_no_break_spaces_are_parts_of_words(tmp_path: Path) -> None:
+    text = "name: n\nversion: 1\nrules:\n- regex: b\n  replace: c d\n- words: {10\u00a0000: x}\n"
+    rules = normaliser(_rules(tmp_path / "r.yaml", text))
+    words = ["10\u00a0000", "a\u00a0a", "b"]
+    assert rules.apply({"u": words}).text["u"] == ["x", "a\u00a0a", "c", "d"]
+
+
 def test_every_fault_is_named_with_its_line(tmp_path: Path) -> None:
     bad = """\
 name: plain

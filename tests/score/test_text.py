@@ -12,9 +12,9 @@ def _write(path: Path, text: str) -> Path:
 
 
 def test_kaldi_text_round_trip(tmp_path: Path) -> None:
-    text = {"b": ["zwei", "ÄÖ"], "a": [], "B": ["x"]}
+    text = {"b": ["zwei", "ÄÖ"], "a": [], "B": ["x", "10\u00a0000", "\u00a0"]}
     write_text(tmp_path / "text", text)
-    assert (tmp_path / "text").read_text() == "B x\na\nb zwei ÄÖ\n"
+    assert (tmp_path / "text").read_text() == "B x 10\u00a0000 \u00a0\na\nb zwei ÄÖ\n"
     assert read_text(tmp_path / "text") == text
 
 

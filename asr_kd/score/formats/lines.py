@@ -5,17 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from asr_kd.errors import InputError
+from asr_kd.io.table import SPACE
 
 _BOM = b"\xef\xbb\xbf"
 # No transcript holds these; bytes 9 to 13 are white space. Without them `str.split` of an ASCII
 # line cuts where Kaldi and sclite do.
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
-_WORD = re.compile(r"[^ \t\n\v\f\r]+")
+_WORD = re.compile(f"[^{SPACE}]+")
+_LONE_RETURN = re.compile(rb"\r(?!\n|\Z)")
 _SHOWN = 40
 
 
 def cut(line: str) -> list[str]:
-    """Words between ASCII white space, as Kaldi and sclite cut them: U+00A0 is part of a word."""
+    """Words between ASCII white space (`SPACE`), as Kaldi and sclite cut them."""
     return line.split() if line.isascii() else _WORD.findall(line)
 
 
@@ -28,7 +30,7 @@ def numbered(text: str) -> Iterator[tuple[int, str]]:
 def numbered_nist(text: str) -> Iterator[tuple[int, str]]:
     """As `numbered`, without blank lines and the comments (`;;`) of NIST's formats."""
     for number, line in numbered(text):
-        if line and not line.isspace() and not line.startswith(";;"):
+        if line.strip(SPACE) and not line.startswith(";;"):
             yield number, line
 
 
@@ -36,7 +38,8 @@ def read_utf8(path: Path) -> str:
     """The text of a file, without a byte order mark.
 
     Raises:
-        InputError: no file; binary data; every line that is not UTF-8 or holds control characters.
+        InputError: no file; binary data; every line that is not UTF-8, or holds control characters
+            or carriage returns that end no line.
     """
     try:
         data = Path(path).read_bytes()
@@ -63,6 +66,8 @@ def read_utf8(path: Path) -> str:
                 if (found := _CONTROL.search(line))
             ]
         )
+    if _LONE_RETURN.search(data):
+        raise InputError(_return_faults(path, data))
     return text
 
 
@@ -76,6 +81,19 @@ def _binary(data: bytes) -> str | None:
     if position < 0:
         return None
     return f"binary data (a zero byte in line {data.count(bytes([10]), 0, position) + 1})"
+
+
+def _return_faults(path: Path, data: bytes) -> list[str]:
+    """Lines that end in a carriage return alone would be taken for words of one line."""
+    faults = []
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if (place := line.removesuffix(b"\r").find(b"\r")) >= 0:
+            where = f"{path}:{number}: a carriage return at column {place + 1}"
+            faults.append(f"{where} that ends no line")
+    return [
+        f"{path}: carriage returns in lines; if they should end them, `tr '\\r' '\\n'`",
+        *faults,
+    ]
 
 
 def _encoding_faults(path: Path, data: bytes) -> list[str]:

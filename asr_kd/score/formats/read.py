@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from asr_kd.errors import InputError
+from asr_kd.io.table import SPACE
 from asr_kd.score.formats import ctm as ctm_format
 from asr_kd.score.formats import kaldi_text, records, trn
 from asr_kd.score.formats import stm as stm_format
@@ -102,7 +103,7 @@ def format_of(path: Path, text: str) -> str:
     if named := named_format(path):
         return named
     lines = [line for _, line in numbered_nist(text)]
-    if lines and lines[0].lstrip().startswith("{"):
+    if lines and lines[0].lstrip(SPACE).startswith("{"):
         return "jsonl"
     if lines and all(trn.LOOKS_LIKE.fullmatch(line) for line in lines):
         return "trn"

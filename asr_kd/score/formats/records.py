@@ -7,9 +7,11 @@ Columns: `utt_id` (or `utterance_id`, `id`, `audio_filepath`), the words in `tex
 import csv
 import io
 import json
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from asr_kd.io.table import SPACE
 from asr_kd.score.formats.lines import cut, numbered
 from asr_kd.score.formats.transcript import Draft
 
@@ -19,6 +21,7 @@ SPEAKERS = ("speaker", "speaker_id")
 # Beside a reference a file may hold a hypothesis: taking the one for the other gives 0% errors.
 _HYPOTHESES = ("pred_text", "prediction", "pred", "hypothesis", "hyp")
 _TAB = "\t"
+_HALF = re.compile("[\ud800-\udfff]")  # of two escapes that make a character together
 
 
 def parse_csv(draft: Draft, text: str, column: str | None) -> None:
@@ -34,10 +37,12 @@ def parse_csv(draft: Draft, text: str, column: str | None) -> None:
     )  # fmt: skip
     names: list[str] | None = None
     number = 1
+    # The limit is the whole process's; no field is longer than the file.
+    limit = csv.field_size_limit(max(len(text), 1))
     try:
         for row in reader:
             if names is None:
-                names = [name.strip() for name in row]
+                names = [name.strip(SPACE) for name in row]
                 if not _columns(draft, 1, names, column):
                     return
             elif row and len(row) != len(names):
@@ -51,22 +56,51 @@ def parse_csv(draft: Draft, text: str, column: str | None) -> None:
             number = reader.line_num + 1
     except csv.Error as error:
         draft.fault(number, f"not CSV: {error}")
+    finally:
+        csv.field_size_limit(limit)
 
 
 def parse_jsonl(draft: Draft, text: str, column: str | None) -> None:
     """Notes the objects of a file of JSON lines; blank lines are passed over."""
+    if text.lstrip(SPACE).startswith("["):
+        draft.fault(1, "a JSON array; write one object a line (`jq -c '.[]'` makes them of it)")
+        return
     for number, line in numbered(text):
-        if not line or line.isspace():
+        if not line.strip(SPACE):
             continue
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            record = json.loads(line, object_pairs_hook=_without_doubles)
+        except (json.JSONDecodeError, RecursionError) as error:
             draft.fault(number, f"not JSON: {error}")
+            continue
+        except ValueError as error:  # a key that stands twice, a number of too many digits
+            draft.fault(number, str(error))
             continue
         if not isinstance(record, dict):
             draft.fault(number, f"expected an object {{…}} a line, not a {type(record).__name__}")
         elif _columns(draft, number, record, column):
             _add(draft, number, record, column)
+
+
+def _without_doubles(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises: ValueError, naming the keys that stand twice: readers differ in which they take."""
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = dict.fromkeys(name for name in names if names.count(name) > 1)
+        raise ValueError(f"stands twice: {', '.join(map(json.dumps, twice))}")
+    return record
+
+
+def _is_half(value: object) -> bool:
+    """Whether a string, or one of a list, holds what cannot be written as UTF-8."""
+    if isinstance(value, list):
+        return any(map(_is_half, value))
+    return isinstance(value, str) and not value.isascii() and _HALF.search(value) is not None
+
+
+def _printable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _first(names: Collection[str], known: Collection[str]) -> str | None:
@@ -76,7 +110,7 @@ def _first(names: Collection[str], known: Collection[str]) -> str | None:
 def _columns(draft: Draft, number: int, names: Collection[str], column: str | None) -> bool:
     """Whether the columns needed are there, and it is clear which holds the words."""
     faults = []
-    listed = ", ".join(names)
+    listed = _printable(", ".join(names))
     if _first(names, IDS) is None:
         faults.append(f"no column {' or '.join(IDS)} for the utterance id, among: {listed}")
     if column is not None and column not in names:
@@ -105,7 +139,18 @@ def _add(draft: Draft, number: int, record: Mapping[str, Any], column: str | Non
     speaker = record[speaker_name] if speaker_name else None
     # A number may be an id, but not 1.0 (which is it?) or true.
     utt_id, speaker = (str(one) if type(one) is int else one for one in (utt_id, speaker))
-    if not isinstance(utt_id, str):
+    halves = [
+        str(name)
+        for name, value in ((id_name, utt_id), (text_name, words), (speaker_name, speaker))
+        if _is_half(value)
+    ]
+    if halves:
+        draft.fault(
+            number,
+            f"{' and '.join(halves)}: half a character, an escape \\ud800 to \\udfff without its "
+            f"other half",
+        )
+    elif not isinstance(utt_id, str):
         draft.fault(number, f"{id_name}: expected a string, got {json.dumps(utt_id)[:40]}")
     elif not isinstance(speaker, str | None):
         draft.fault(number, f"{speaker_name}: expected a string, got {json.dumps(speaker)[:40]}")
@@ -117,5 +162,5 @@ def _add(draft: Draft, number: int, record: Mapping[str, Any], column: str | Non
         draft.fault(
             number,
             f"{utt_id}: {text_name}: expected a string or a list of words, got "
-            f'{json.dumps(words, ensure_ascii=False)[:40]} (no words are "")',
+            f'{_printable(json.dumps(words, ensure_ascii=False)[:40])} (no words are "")',
         )

@@ -7,7 +7,7 @@ label, as in sclite. Segments to be ignored have no utterance.
 import math
 from dataclasses import dataclass
 
-from asr_kd.score.formats.lines import numbered_nist
+from asr_kd.score.formats.lines import cut, numbered_nist
 from asr_kd.score.formats.transcript import Draft
 from asr_kd.score.formats.trn import spoken
 
@@ -36,7 +36,7 @@ def parse(draft: Draft, text: str) -> list[Segment]:
     """Notes the segments to be scored as utterances, and returns all, in the order of the file."""
     segments = []
     for number, line in numbered_nist(text):
-        fields = line.split(maxsplit=5)
+        fields = cut(line)
         if len(fields) < 5:
             draft.fault(number, "expected WAVEFORM CHANNEL SPEAKER BEGIN END [<LABEL>] WORDS...")
             continue
@@ -46,11 +46,11 @@ def parse(draft: Draft, text: str) -> list[Segment]:
             continue
         if end < begin:
             draft.fault(number, f"ends at {times[1]} s, before it begins at {times[0]} s")
-        transcript = fields[5] if len(fields) > 5 else ""
-        first, *others = transcript.split(maxsplit=1) or [""]
-        if first.startswith("<") and first.endswith(">"):
-            transcript = others[0] if others else ""
-        ignored = transcript.strip().lower() == IGNORED
+        words = fields[5:]
+        if words and words[0].startswith("<") and words[0].endswith(">"):
+            del words[0]
+        transcript = " ".join(words)
+        ignored = transcript.lower() == IGNORED
         utt_id = "_".join((waveform, channel, *times))
         segments.append(Segment(utt_id, (waveform, channel), begin, end, ignored))
         if not ignored:

@@ -12,7 +12,7 @@ from asr_kd.score.formats.transcript import Draft
 
 NULL_WORD = "@"
 _LINE = re.compile(r"(?P<words>.*)\((?P<id>[^()]*)\)[ \t\v\f\r]*", re.DOTALL)
-LOOKS_LIKE = re.compile(r".*\([^\s()]+\)\s*", re.DOTALL)
+LOOKS_LIKE = re.compile(r".*\([^\s()]+\)\s*", re.DOTALL | re.ASCII)
 
 
 def parse(draft: Draft, text: str) -> None:

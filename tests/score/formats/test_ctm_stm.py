@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from asr_kd.errors import InputError
 from asr_kd.score.formats.read import read_ctm_with_stm, read_transcript
@@ -63,6 +65,34 @@ f B 0.10 0.1 e
     assert ref.utt2spk == dict(zip(ref.text, ["s1", "s2", "s1", "s3"], strict=True))
     assert ref.source.endswith("r.stm (stm)")
     assert hyp.source.endswith("h.ctm (ctm)")
+
+
+WORDS = st.text(
+    st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp"), exclude_characters=" \ufeff{}@<"),
+    min_size=1,
+).filter(lambda word: word != "}")
+
+
+@given(st.lists(st.lists(WORDS), max_size=4), WORDS, st.sampled_from(["", "<o,F> "]))
+@example([["zehn\u00a0000", "\u3000"]], "s\u00a01", "")
+def test_stm_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[list[str]], speaker: str, label: str
+) -> None:
+    lines = [
+        f"w 1 {speaker} {i} {i + 1} {label}{' '.join(words)}\n" for i, words in enumerate(texts)
+    ]
+    path = _write(tmp_path_factory.mktemp("stm"), "".join(lines), "r.stm")
+    read = read_transcript(path)
+    assert read.text == {f"w_1_{i}_{i + 1}": words for i, words in enumerate(texts)}
+    assert read.utt2spk == (dict.fromkeys(read.text, speaker) or None)
+
+
+def test_a_null_word_completes_a_silent_channel(tmp_path: Path) -> None:
+    stm = _write(tmp_path, "f A s 0 1 a\nf B s 0 1 b\n", "r.stm")
+    ctm = _write(tmp_path, "f A 0.1 0.2 a\n", "h.ctm")
+    assert read_ctm_with_stm(ctm, stm)[1].text == {"f_A_0_1": ["a"]}
+    ctm.write_text("f A 0.1 0.2 a\nf B 0 0 @\n")
+    assert read_ctm_with_stm(ctm, stm)[1].text == {"f_A_0_1": ["a"], "f_B_0_1": []}
 
 
 def test_a_channel_that_the_ctm_lacks_is_missing(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr_kd.errors import InputError
-from asr_kd.score.formats.lines import cut, numbered, read_utf8
+from asr_kd.score.formats.lines import cut, numbered, numbered_nist, read_utf8
 
 
 def _file(folder: Path, data: bytes) -> Path:
@@ -65,6 +65,28 @@ def test_control_characters_are_named(tmp_path: Path) -> None:
         "2: control character 0x1b at column 4",
         "3: control character 0x7f at column 5",
     ]
+
+
+@pytest.mark.parametrize(
+    ("data", "places"),
+    [
+        (b"u1 a\ru2 b\r", ["1: a carriage return at column 5"]),
+        (b"u1 a\r\nu2 b\rc\nu3 d\r\r\n", ["2: a carriage return at column 5",
+                                          "3: a carriage return at column 5"]),
+    ],
+)  # fmt: skip
+def test_carriage_returns_that_end_no_line_are_named(
+    tmp_path: Path, data: bytes, places: list[str]
+) -> None:
+    path = _file(tmp_path, data)
+    with pytest.raises(InputError, match=r"tr '\\r' '\\n'") as refused:
+        read_utf8(path)
+    assert refused.value.faults[1:] == [f"{path}:{place} that ends no line" for place in places]
+    assert read_utf8(_file(tmp_path, b"u1 a\r\nu2 b\r")) == "u1 a\r\nu2 b\r"
+
+
+def test_a_line_of_no_break_spaces_is_not_blank() -> None:
+    assert list(numbered_nist("\u00a0\n \t\x0b\n;; a\nb\n")) == [(1, "\u00a0"), (4, "b")]
 
 
 def test_every_line_of_another_encoding_is_named(tmp_path: Path) -> None:

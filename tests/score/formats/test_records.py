@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,59 @@ def test_json_records_refused(tmp_path: Path, record: Any, message: str) -> None
     path = _write(tmp_path, '{"id": "first", "text": "a"}\n' + json.dumps(record), "hyp.jsonl")
     with pytest.raises(InputError, match=rf"hyp\.jsonl:2: .*{message}"):
         read_transcript(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (r'{"id": "u\ud800", "text": "a"}', "id: half a character"),
+        (r'{"id": "u", "text": "a \udfff"}', "text: half a character"),
+        (r'{"id": "u", "text": ["a", "\ud83d"]}', "text: half a character"),
+        (r'{"id": "u\ud800", "text": "\ud800", "speaker": "\ud800"}', "id and text and speaker: "),
+        (r'{"id": "u", "text": ["a", 3, "\ud83d"]}', r"text: half a character"),
+        (r'{"id": "u", "text": {"a": "\ud83d"}}', r"expected a string .*\\ud83d"),
+        (r'{"\ud800": "u", "text": "a"}', r"no column utt_id .* among: \\ud800, text"),
+        ('{"id": "u", "id": "v", "text": "a"}', 'stands twice: "id"'),
+        ('{"id": "u", "text": "a", "text": "a"}', 'stands twice: "text"'),
+        ('{"id": ' + "1" * 5000 + ', "text": "a"}', "Exceeds the limit"),
+    ],
+)
+def test_what_json_allows_and_no_text_holds(tmp_path: Path, line: str, message: str) -> None:
+    path = _write(tmp_path, '{"id": "first", "text": "a"}\n' + line + "\n", "hyp.jsonl")
+    (fault,) = _faults(path)
+    assert re.match(rf"2: .*{message}", fault)
+    assert fault.encode()  # can be printed
+    assert "not JSON" not in fault
+
+
+def test_escapes_that_make_a_character_together(tmp_path: Path) -> None:
+    path = _write(tmp_path, r'{"id": "\ud83d\ude00", "text": "\u00e4 \ud83d\ude00"}', "hyp.jsonl")
+    assert read_transcript(path).text == {"😀": ["ä", "😀"]}
+
+
+@pytest.mark.parametrize("content", ['[{"id": "u", "text": "a"}]', '\n [\n{"id": "u"},\n3\n]\n'])
+def test_a_json_array_is_one_fault(tmp_path: Path, content: str) -> None:
+    (fault,) = _faults(_write(tmp_path, content, "hyp.json"))
+    assert "a JSON array; write one object a line" in fault
+
+
+def test_a_long_text_fits_into_a_field(tmp_path: Path) -> None:
+    words, limit = ["word"] * 40_000, csv.field_size_limit()
+    path = _write(tmp_path, f'id,text\nu1,{" ".join(words)}\nu2,"{" ".join(words)}"\n')
+    assert read_transcript(path).text == {"u1": words, "u2": words}
+    _faults(_write(tmp_path, f'id,text\nu1,{" ".join(words)}\nu2,"a'))
+    assert csv.field_size_limit() == limit
+
+
+@pytest.mark.parametrize("name", ["hyp.csv", "hyp.jsonl"])
+def test_no_break_spaces_are_parts_of_words(tmp_path: Path, name: str) -> None:
+    words = ["zehn\u00a0000", "\u3000"]
+    content = f"id,text\nu,{' '.join(words)}\n"
+    if name.endswith("jsonl"):
+        content = json.dumps({"id": "u", "text": " ".join(words)}) + "\n"
+    assert read_transcript(_write(tmp_path, content, name)).text == {"u": words}
+    with pytest.raises(InputError, match="2: "):
+        read_transcript(_write(tmp_path, content.partition("\n")[0] + "\n\u00a0\n", name))
 
 
 def test_json_faults_together(tmp_path: Path) -> None:
