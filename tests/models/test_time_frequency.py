@@ -225,4 +225,5 @@ def test_recipes_distil_into_the_shallower_network(corpus: str, shallow: str, de
     student, teacher = (load_config(TrainConfig, folder / f"{n}.yaml") for n in (shallow, deep))
     sizes = [build_model(config.model, 40, 62).num_params for config in (student, teacher)]
     assert sizes[0] < sizes[1]
-    assert (student.cmvn, student.epochs) == (teacher.cmvn, teacher.epochs)
+    assert student.cmvn == teacher.cmvn
+    assert student.epochs <= teacher.epochs
