@@ -155,12 +155,12 @@ def reference_file(folder: Path) -> Path:
     for name in ("scoring_kaldi", "scoring"):
         if (file := folder / name / "test_filt.txt").is_file():
             return file
-    raise InputError(f"{folder}: no scoring_kaldi/test_filt.txt; give the reference with --ref")
+    raise InputError(f"{folder}: no reference beside it (scoring_kaldi/test_filt.txt)")
 
 
 def _why_none(folder: Path) -> str:
     if any(folder.glob("score_*")):
-        return "scored by sclite (score_*): name the ctm as hypotheses, the stm as --ref"
+        return "scored by sclite (score_*): name the ctm as hypotheses, the stm as reference"
     if any(folder.glob("lat.*.gz")):
         return "lattices only; score them with Kaldi's steps/scoring/score_kaldi_wer.sh first"
     return "no scores in files like wer_10_0.0"

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from asr_kd.artefact import Artefact
-from asr_kd.errors import InputError
 from asr_kd.report.comparison import Scoring
-from asr_kd.report.sources import Source, find_sources, read_source
+from asr_kd.report.kaldi_folders import NO_PENALTY, scales_text
+from asr_kd.report.sources import Source, find_source, read_source, speakers_of
 from asr_kd.report.table import NONE, operations, percent, terminal
+from asr_kd.score.bootstrap import METHOD
 from asr_kd.score.join import REFERENCE, join
-from asr_kd.score.result import Score, score, write_score
+from asr_kd.score.result import FORMAT, Score, score, write_score
 
 _MOST_SPEAKERS = 100
 
@@ -22,7 +23,7 @@ def score_files(
 
     Args:
         files: reference and hypotheses, or only a decode folder, ours or Kaldi's; each as
-            `report.sources.find_sources` takes a path.
+            `report.sources.find_source` takes it.
         utt2spk: Kaldi's `utt2spk`, where files do not tell the speakers.
         scoring: how words are compared.
         out: folder to publish; None to print alone.
@@ -30,7 +31,8 @@ def score_files(
     Raises:
         InputError: all faults of the files together.
     """
-    source = _source(files, utt2spk)
+    *refs, hyp = files
+    source = find_source(hyp, refs[0] if refs else None, utt2spk)
     artefact = _artefact(source, scoring, out) if out is not None else None
     loaded = read_source(source)
     name = str(source.path)
@@ -41,23 +43,16 @@ def score_files(
         scoring.partial,
     )
     result = score(
-        joined.ref, joined.hyps[name], loaded.utt2spk, scoring.alignment, scoring.normaliser,
-        joined.partial,
+        joined.ref, joined.hyps[name], speakers_of(source, loaded, joined.ref), scoring.alignment,
+        scoring.normaliser, joined.partial, f"{loaded.ref.source}: the reference",
     )  # fmt: skip
-    _show(name, result)
+    _show(name, source, result)
     if artefact is not None and out is not None and not artefact.is_done():
-        write_score(result, artefact.begin(), out, None, *_scales(source))
+        said = {"ref": str(source.ref), "hyp": str(source.hyp)}
+        if source.kind == "kaldi":
+            said |= source.info
+        write_score(result, artefact.begin(), out, said, *_scales(source))
         artefact.publish()
-
-
-def _source(files: Sequence[str], utt2spk: str | None) -> Source:
-    *refs, hyp = files
-    if not refs and Path(hyp).is_file():
-        raise InputError(f"{hyp}: a reference is needed: asr-kd score REF {hyp}")
-    sources = find_sources([f"hyp={hyp}"], refs, [] if utt2spk is None else [utt2spk])
-    if len(sources) > 1:
-        raise InputError(f"{hyp}: {len(sources)} files match; `asr-kd compare` takes several")
-    return sources[0]
 
 
 def _artefact(source: Source, scoring: Scoring, out: Path) -> Artefact:
@@ -67,6 +62,9 @@ def _artefact(source: Source, scoring: Scoring, out: Path) -> Artefact:
         "partial": scoring.partial,
         "formats": [source.ref_format, source.format],
         "scales": list(_scales(source)),
+        "chosen": source.info if source.kind == "kaldi" else None,
+        "intervals": METHOD,
+        "format": FORMAT,
     }
     inputs = {"ref": source.ref, "hyp": source.hyp}
     if source.utt2spk is not None:
@@ -77,18 +75,26 @@ def _artefact(source: Source, scoring: Scoring, out: Path) -> Artefact:
 def _scales(source: Source) -> tuple[str, str]:
     """Language model weight and word insertion penalty, as far as they are known."""
     if source.kind == "kaldi":
-        return str(source.info["lmwt"]), str(source.info["wip"])
+        return str(source.info["lmwt"]), str(source.info["wip"] or NO_PENALTY)
     if source.kind == "decode":
         scales: dict[str, Any] = source.info["scales"]
         return f"{1 / scales['acoustic_scale']:.4g}", str(scales["insertion_penalty"])
     return "1", "0.0"
 
 
-def _show(name: str, result: Score) -> None:
+def _show(name: str, source: Source, result: Score) -> None:
     from rich.console import Console
 
     rows = []
-    if len(result.speakers) <= _MOST_SPEAKERS:
+    notes = result.notes()
+    if source.kind == "kaldi":
+        notes.append(f"Decoded by Kaldi, {source.hyp}: {scales_text(source.path, source.info)}.")
+    if len(result.speakers) > _MOST_SPEAKERS:
+        notes.append(
+            f"{len(result.speakers):,} speakers, too many to be printed; --out writes each, "
+            f"scoring_kaldi/wer_details/per_spk."
+        )
+    else:
         rows = [
             (speaker, str(n.words), percent(n.wer, None, 2) if n.words else NONE, operations(n))
             for speaker, n in result.speakers.items()
@@ -100,6 +106,6 @@ def _show(name: str, result: Score) -> None:
     if result.partial is not None:
         title = f"{name}: PARTIAL word error rate, 95% interval over {result.blocks}"
     console = Console()
-    console.print(terminal(title, ("speaker", "words", "WER %", "S / D / I"), rows))
-    for note in result.notes():
+    console.print(terminal(title, ("speaker", "words", "WER %", "S/D/I"), rows))
+    for note in notes:
         console.print(note, markup=False, highlight=False)

@@ -2,7 +2,7 @@
 
 import glob
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,11 +17,12 @@ DEFAULT_SET = "test"
 
 _OPTION = re.compile(r"(?P<rest>.+),(?P<name>dev|format)=(?P<value>[^,]*)")
 _SYSTEM = re.compile(
-    r"((?P<role>[^@:={}]+)(@(?P<seed>[^@:={}]+))?(:(?P<set>[^@:={}]+))?=)?(?P<path>.+)"
+    r"((?P<role>[^@:={}/]+)(@(?P<seed>[^@:={}/]+))?(:(?P<set>[^@:={}/]+))?=)?(?P<path>.+)"
 )
 _SET_FILE = re.compile(r"((?P<set>[^=/]+)=)?(?P<path>.*[^=])")
-# What a placeholder matches in a path; a role may hold anything but a slash.
-_PLACES = {"{role}": "[^/]+", "{seed}": "[A-Za-z0-9]+", "{set}": "[^/]+"}
+# What a placeholder matches in a path: no slash, and so that {role}_{seed} can be told apart, no
+# underscore in a seed.
+_PLACES = {"{role}": "[^/]+", "{seed}": "[^/_]+", "{set}": "[^/]+"}
 _WILD = re.compile(r"(\{role\}|\{seed\}|\{set\}|\*\*/|\*\*|\*|\?|\[[^\]]+\])")
 
 
@@ -106,6 +107,19 @@ def parse_system(argument: str) -> Spec:
     )  # fmt: skip
 
 
+def parse_file(argument: str) -> Spec:
+    """Parses `PATH[,dev=DEV_DIR][,format=FORMAT]`, of which the path is taken as it stands.
+
+    Raises:
+        InputError: for an argument of another form.
+    """
+    path, options = _options(argument)
+    format = options.get("format", AUTO)
+    if fault := format_fault(format):
+        raise InputError(f"{argument!r}: {fault}")
+    return Spec(repr(argument), Path(), path, "", None, "", options.get("dev"), format)
+
+
 def parse_set_file(argument: str) -> SetFile:
     """Parses `[SET=]FILE[,format=FORMAT]`.
 
@@ -151,7 +165,8 @@ def expand(spec: Spec) -> list[Spec]:
     """The systems that a spec names, each with a path, a role and a test set.
 
     Raises:
-        InputError: if nothing matches, or nothing says the role.
+        InputError: if nothing matches, nothing says the role, or the placeholders do not part a
+            file that the pattern matches.
     """
     pattern = spec.path
     known = {"{role}": spec.role, "{seed}": spec.seed, "{set}": spec.test_set}
@@ -162,26 +177,34 @@ def expand(spec: Spec) -> list[Spec]:
     for place, value in known.items():
         if value is not None:
             pattern = pattern.replace(place, glob.escape(value))
-    found = list(_matches(spec, pattern))
-    if not found:
-        raise InputError(f"{spec.where}: nothing matches {_globbed(pattern)}")
+    found, faults = [], []
+    extractor = _extractor(pattern)
+    # Of one that stands twice the glob also matches files with two texts, which are not meant.
+    twice = any(pattern.count(place) > 1 for place in _PLACES)
+    root = spec.base if spec.base.parts else None
+    for path in sorted(glob.glob(_globbed(pattern), root_dir=root, recursive=True)):
+        if match := extractor.fullmatch(path):
+            found.append(_matched(spec, path, match.groupdict()))
+        elif not twice:
+            faults.append(
+                f"{spec.where}: {path}: cannot be parted by {pattern} (a seed holds no "
+                f"underscore); rename it, or name each system by itself"
+            )
+    if not found and not faults:
+        faults.append(f"{spec.where}: nothing matches {_globbed(pattern)}")
+    if faults:
+        raise InputError(faults)
     return found
 
 
-def _matches(spec: Spec, pattern: str) -> Iterator[Spec]:
-    extractor = _extractor(pattern)
-    root = spec.base if spec.base.parts else None
-    for path in sorted(glob.glob(_globbed(pattern), root_dir=root, recursive=True)):
-        if (match := extractor.fullmatch(path)) is None:
-            continue
-        said = match.groupdict()
-        yield _filled(
-            replace(
-                spec, path=path, role=spec.role or said["role"],
-                seed=spec.seed or said.get("seed"),
-                test_set=spec.test_set or said.get("set") or DEFAULT_SET,
-            )
-        )  # fmt: skip
+def _matched(spec: Spec, path: str, said: Mapping[str, str]) -> Spec:
+    return _filled(
+        replace(
+            spec, path=path, role=spec.role or said["role"],
+            seed=spec.seed or said.get("seed"),
+            test_set=spec.test_set or said.get("set") or DEFAULT_SET,
+        )
+    )  # fmt: skip
 
 
 def _filled(spec: Spec) -> Spec:

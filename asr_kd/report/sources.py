@@ -1,6 +1,6 @@
 """Where hypotheses come from: files, Kaldi's decode folders, ours; from arguments or from YAML."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from asr_kd.report.source_specs import (
     Spec,
     expand,
     one_of_each,
+    parse_file,
     parse_set_file,
     parse_system,
     read_config,
@@ -39,7 +40,7 @@ class Source:
         test_set: the test set.
         hyp: file of hypotheses.
         ref: its reference.
-        utt2spk: speakers, if a file says them; see `Loaded.utt2spk` for those of the transcripts.
+        utt2spk: speakers, if a file says them; see `speakers_of` for those of the transcripts.
         kind: `decode` (a folder of `asr-kd decode`), `kaldi` (a Kaldi decode folder), or `file`.
         format: of `hyp`, as `read_transcript` takes it.
         info: `decode`: what the manifest says (params, rtf, partial, …). `kaldi`: `lmwt`, `wip`,
@@ -69,13 +70,10 @@ class Loaded:
     Attributes:
         ref: reference.
         hyp: hypotheses.
-        utt2spk: speakers as the source's file or the transcripts' formats say them, of every
-            utterance of the reference; None where nothing says them.
     """
 
     ref: Transcript
     hyp: Transcript
-    utt2spk: dict[str, str] | None
 
 
 def find_sources(
@@ -138,17 +136,65 @@ def find_sources(
         faults += one_of_each(speaker_files, "utt2spk", sets)
     sources = []
     for spec in named:
+        how = f"give one with --ref {spec.test_set}=FILE"
         try:
-            sources.append(_source(spec, _of(ref_files, spec), _of(speaker_files, spec)))
+            sources.append(_source(spec, _of(ref_files, spec), _of(speaker_files, spec), how))
         except InputError as error:
             faults += error.faults
     if faults:
-        raise InputError(faults)
+        raise InputError(list(dict.fromkeys(faults)))
     return sources
 
 
+def find_source(hyp: str, ref: str | None = None, utt2spk: str | None = None) -> Source:
+    """Finds one system that has no name; paths are taken as they stand, without patterns.
+
+    Args:
+        hyp: `PATH[,dev=DEV_DIR][,format=FORMAT]`, a path as for `find_sources`.
+        ref: `FILE[,format=FORMAT]`; it goes before a folder's own reference.
+        utt2spk: Kaldi's `utt2spk`.
+
+    Raises:
+        InputError: all faults together.
+    """
+    spec = parse_file(hyp)
+    reference, speakers = None, None
+    if ref is not None:
+        named = parse_file(ref)
+        if named.dev is not None:
+            raise InputError(f"{named.where}: dev={named.dev} is for decode folders of Kaldi only")
+        reference = SetFile(named.where, None, Path(named.path), named.format)
+    if utt2spk is not None:
+        speakers = SetFile(utt2spk, None, Path(utt2spk))
+    return _source(spec, reference, speakers, f"name one before it: asr-kd score REF {hyp}")
+
+
+def speakers_of(
+    source: Source, loaded: Loaded, utt_ids: Mapping[str, object]
+) -> dict[str, str] | None:
+    """The speakers of the utterances that are scored.
+
+    Args:
+        source: its file says them, if it has one.
+        loaded: otherwise the reference's format or that of the hypotheses.
+        utt_ids: those that joining left.
+
+    Returns:
+        Utterance id → speaker; None where nothing says them of all.
+
+    Raises:
+        InputError: if the source's file lacks utterances, or has other faults.
+    """
+    if source.utt2spk is not None:
+        return read_utt2spk(source.utt2spk, utt_ids)
+    for one in (loaded.ref, loaded.hyp):
+        if one.utt2spk is not None and utt_ids.keys() <= one.utt2spk.keys():
+            return {utt_id: one.utt2spk[utt_id] for utt_id in utt_ids}
+    return None
+
+
 def read_source(source: Source) -> Loaded:
-    """Reads reference, hypotheses and speakers; a ctm is cut by its stm.
+    """Reads reference and hypotheses; a ctm is cut by its stm.
 
     Raises:
         InputError: all faults of all files together.
@@ -166,14 +212,8 @@ def read_source(source: Source) -> Loaded:
             except InputError as error:
                 faults += error.faults
     if faults:
-        raise InputError(faults)
-    ref, hyp = read
-    if source.utt2spk is not None:
-        return Loaded(ref, hyp, read_utt2spk(source.utt2spk, ref.text))
-    for one in read:
-        if one.utt2spk is not None and ref.text.keys() <= one.utt2spk.keys():
-            return Loaded(ref, hyp, {utt_id: one.utt2spk[utt_id] for utt_id in ref.text})
-    return Loaded(ref, hyp, None)
+        raise InputError(list(dict.fromkeys(faults)))  # of a file on both sides: once
+    return Loaded(*read)
 
 
 def _of(files: Sequence[SetFile], spec: Spec) -> SetFile | None:
@@ -181,26 +221,36 @@ def _of(files: Sequence[SetFile], spec: Spec) -> SetFile | None:
     return next(iter(own or [file for file in files if file.test_set is None]), None)
 
 
-def _source(spec: Spec, ref: SetFile | None, utt2spk: SetFile | None) -> Source:
-    """Raises: InputError, if there is nothing to be read at the path."""
+def _source(spec: Spec, ref: SetFile | None, utt2spk: SetFile | None, how: str) -> Source:
+    """How a reference is given, `how`, ends the message where there is none.
+
+    Raises:
+        InputError: if there is nothing to be read at the path.
+    """
     path = spec.base / spec.path
     dev = spec.base / spec.dev if spec.dev is not None else None
     own_ref = ref.path if ref else None
     speakers = utt2spk.path if utt2spk else None
     info: dict[str, Any] = {}
     kind: Kind
+    if pipes := [p for p in (path, own_ref, speakers) if p is not None and _is_pipe(p)]:
+        raise InputError([f"{pipe}: a pipe or a device; name a file" for pipe in pipes])
     if (path / MANIFEST).is_file():
         kind, hyp = "decode", path / "hyp"
         info = read_manifest(path, "decode").info
         if own_ref is None and not (path / "ref").is_file():
-            raise InputError(f"{path}: was decoded without a reference text; give one with --ref")
+            raise InputError(f"{path}: was decoded without a reference text; {how}")
         own_ref = own_ref or path / "ref"
         speakers = speakers or path / "utt2spk"
     elif path.is_dir() and is_kaldi_folder(path):
         kind = "kaldi"
         scored = the_scoring(path, dev)
         hyp = hypothesis_file(path, scored)
-        own_ref = own_ref or reference_file(path)
+        if own_ref is None:
+            try:
+                own_ref = reference_file(path)
+            except InputError as error:
+                raise InputError([f"{fault}; {how}" for fault in error.faults]) from error
         info = {
             "lmwt": scored.lmwt, "wip": scored.wip,
             "chosen_on": None if dev is None else str(dev),
@@ -214,16 +264,21 @@ def _source(spec: Spec, ref: SetFile | None, utt2spk: SetFile | None) -> Source:
     elif path.is_file():
         kind, hyp = "file", path
         if own_ref is None:
-            raise InputError(
-                f"{path}: no reference of the set {spec.test_set}; give one with "
-                f"--ref {spec.test_set}=FILE"
-            )
+            of = f" of the set {spec.test_set}" if spec.test_set else ""
+            raise InputError(f"{path}: no reference{of}; {how}")
     else:
         raise InputError(f"{path}: no such file or folder")
     if dev is not None and kind != "kaldi":
         raise InputError(f"{path}: dev={spec.dev} is for decode folders of Kaldi only")
+    if spec.format != AUTO and kind != "file":
+        raise InputError(f"{path}: format={spec.format} is for files; this is a decode folder")
     format = spec.format if kind == "file" else "kaldi"
     return Source(
         spec.role or "", spec.seed, spec.test_set or "", hyp, own_ref, speakers, kind, format,
         info, path, ref.format if ref else "kaldi",
     )  # fmt: skip
+
+
+def _is_pipe(path: Path) -> bool:
+    """Whether there is something that can be read but once, or not at all."""
+    return path.exists() and not path.is_file() and not path.is_dir()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from asr_kd.errors import InputError
 from asr_kd.report.comparison import Comparison, Decoding, Scoring
-from asr_kd.report.sources import Loaded, Source, find_sources, read_source
+from asr_kd.report.sources import Loaded, Source, find_sources, read_source, speakers_of
 from asr_kd.score.alignment import align
 from asr_kd.score.join import REFERENCE, join
 from asr_kd.score.normalise import Normalised
@@ -67,7 +67,7 @@ def read_comparisons(sources: Sequence[Source], scoring: Scoring) -> list[Compar
     if not sources:
         faults.append("no systems: name some as ROLE=PATH, or in a file of --config")
     if faults:
-        raise InputError(faults)
+        raise InputError(list(dict.fromkeys(faults)))  # of a file of several sets: once
     return comparisons
 
 
@@ -88,11 +88,8 @@ def _read_set(name: str, sources: Sequence[Source], scoring: Scoring) -> Compari
         raise InputError(list(dict.fromkeys(faults)))  # of a reference that many share: once
     faults += _seed_faults(sources, measured)
     first = loaded[0]
-    utt2spk = next((one.utt2spk for one in loaded if one.utt2spk is not None), None)
     for one in loaded[1:]:
         faults += _other_reference(one, first)
-    for source, one in zip(sources, loaded, strict=True):
-        faults += _other_speakers(source, one, utt2spk)
     faults += _frame_faults(sources, measured)
     labels = _labels(sources)
     names = {label: one.hyp.source for label, one in zip(labels, loaded, strict=True)}
@@ -105,8 +102,17 @@ def _read_set(name: str, sources: Sequence[Source], scoring: Scoring) -> Compari
         )
     except InputError as error:
         raise InputError([*error.faults, *faults]) from error
+    utt2spk: dict[str, str] | None = None
+    for source, one in zip(sources, loaded, strict=True):
+        try:
+            own_speakers = speakers_of(source, one, joined.ref)
+        except InputError as error:
+            faults += error.faults
+            continue
+        utt2spk = own_speakers if utt2spk is None else utt2spk
+        faults += _other_speakers(source, one, own_speakers, utt2spk)
     if faults:
-        raise InputError(faults)
+        raise InputError(list(dict.fromkeys(faults)))
     ref = scoring.normaliser.apply(joined.ref)
     if not any(ref.text.values()):
         raise InputError(
@@ -118,8 +124,6 @@ def _read_set(name: str, sources: Sequence[Source], scoring: Scoring) -> Compari
         _decoding(source, scoring.normaliser.apply(joined.hyps[label]), ref.text, scoring, frames)
         for source, label, frames in zip(sources, labels, measured, strict=True)
     ]
-    if utt2spk is not None:
-        utt2spk = {utt_id: utt2spk[utt_id] for utt_id in joined.ref}
     return Comparison(
         name, ref.text, first.ref.source, ref.changed, decodings, utt2spk, joined.partial
     )
@@ -150,12 +154,13 @@ def _other_reference(one: Loaded, first: Loaded) -> Iterator[str]:
 
 
 def _other_speakers(
-    source: Source, one: Loaded, utt2spk: Mapping[str, str] | None
+    source: Source, one: Loaded, own: Mapping[str, str] | None, utt2spk: Mapping[str, str] | None
 ) -> Iterator[str]:
-    if one.utt2spk is None or utt2spk is None or one.utt2spk == utt2spk:
+    """Of the same utterances."""
+    if own is None or utt2spk is None or own == utt2spk:
         return
-    for utt_id in sorted(one.utt2spk.keys() & utt2spk):
-        if one.utt2spk[utt_id] != utt2spk[utt_id]:
+    for utt_id in sorted(own):
+        if own[utt_id] != utt2spk[utt_id]:
             yield (
                 f"{source.utt2spk or one.ref.source}: {utt_id}: another speaker than the first "
                 f"system's, {utt2spk[utt_id]}"

@@ -1,13 +1,12 @@
 """The score of one hypothesis file: corpus, intervals, speakers; as JSON and as Kaldi's files."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from asr_kd import __version__
 from asr_kd.errors import InputError
@@ -16,9 +15,11 @@ from asr_kd.score.alignment import Alignments, Method, align
 from asr_kd.score.bootstrap import (
     LEVEL,
     RESAMPLES,
+    Floats,
     Interval,
     bca_interval,
     block_sums,
+    few_drawn,
     percentile_interval,
     resampled_sums,
 )
@@ -34,6 +35,9 @@ from asr_kd.score.wer import (
     total,
     word_errors,
 )
+
+FORMAT = "asr_kd score 2"
+"""Stands in wer.json; another one where its contents change."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +71,10 @@ class Score:
         interval: of the word error rate, percentiles of the bootstrap.
         bca: the same, bias-corrected and accelerated.
         blocks: what the bootstrap drew, "speakers" or "utterances".
+        few: what is to be known of intervals drawn from so few blocks; empty where they are enough.
         characters: character errors (`wer.character_errors`).
         sentences: utterances with any word error.
-        ref, hyp: the words that were compared, before and after normalisation.
+        ref, hyp: the normalised words, which were compared, and how many were changed.
         alignments: of those words.
         method: how they were aligned.
         normaliser: what was done to the words of both sides.
@@ -83,6 +88,7 @@ class Score:
     interval: Interval
     bca: Interval
     blocks: str
+    few: str
     characters: Rate
     sentences: Rate
     ref: Normalised = field(repr=False)
@@ -96,6 +102,7 @@ class Score:
     def to_dict(self) -> dict[str, Any]:
         """JSON-able summary, with all that is needed to compare it with another."""
         return {
+            "format": FORMAT,
             **self.corpus.to_dict(),
             "utterances": len(self.utterances),
             "speakers": len(self.speakers),
@@ -120,12 +127,14 @@ class Score:
         cer, ser = self.characters, self.sentences
         return [
             *([] if self.partial is None else [f"{self.partial.describe()}."]),
+            *([f"The intervals are {self.few}, and too narrow."] if self.few else []),
             f"BCa interval of the word error rate [{100 * self.bca.low:.2f}, "
             f"{100 * self.bca.high:.2f}]%.",
             f"Character errors {_percent(cer)} of {cer.of:,} characters, spaces included; "
             f"sentence errors {_percent(ser)} of {ser.of:,} utterances.",
-            f"Normaliser {self.normaliser.describe()}: changed {_changed(self.ref)} reference "
-            f"words, {_changed(self.hyp)} hypothesis words. Alignment: {self.method}.",
+            f"Normaliser {self.normaliser.describe()}: {_changed(self.ref)} in the reference, "
+            f"{_changed(self.hyp)} in the hypotheses, were replaced, removed or put in. "
+            f"Alignment: {self.method}.",
         ]
 
 
@@ -136,6 +145,7 @@ def score(
     method: Method = "levenshtein",
     normaliser: Normaliser = NONE,
     partial: Partial | None = None,
+    called: str = "the reference",
 ) -> Score:
     """Scores hypotheses over the same utterances as the reference.
 
@@ -147,6 +157,7 @@ def score(
         method: of alignment.
         normaliser: applied to both sides first.
         partial: what joining them left out, for the reports.
+        called: what errors call the reference.
 
     Raises:
         InputError: if the (normalised) reference has no words at all.
@@ -157,7 +168,7 @@ def score(
     corpus = total(utterances.values())
     if not corpus.words:
         why = f" after the normaliser {normaliser.name}" if sides[0].words else ""
-        raise InputError(f"the reference has no words{why}: a word error rate is not defined")
+        raise InputError(f"{called} has no words{why}: a word error rate is not defined")
     speakers = by_speaker(utterances, utt2spk) if utt2spk else {}
     over_speakers = utt2spk is not None and len(speakers) > 1
     characters = character_errors(sides[0].text, sides[1].text)
@@ -170,7 +181,8 @@ def score(
         np.ones_like(wrong),
     ])  # fmt: skip
     blocks = [utt2spk[u] if utt2spk and over_speakers else u for u in utterances]
-    (wer, cer, ser), bca = _intervals(blocks, counts)
+    sums = block_sums(blocks, counts)
+    (wer, cer, ser), bca = _intervals(sums)
     return Score(
         corpus=corpus,
         utterances=utterances,
@@ -178,6 +190,9 @@ def score(
         interval=wer,
         bca=bca,
         blocks="speakers" if over_speakers else "utterances",
+        few=few_drawn(
+            int(np.count_nonzero(sums[:, 1])), "speakers" if over_speakers else "utterances"
+        ),
         characters=Rate(int(characters[:, 0].sum()), int(characters[:, 1].sum()), cer),
         sentences=Rate(int(wrong.sum()), len(wrong), ser),
         ref=sides[0],
@@ -190,19 +205,17 @@ def score(
     )
 
 
-def _intervals(blocks: Sequence[str], counts: NDArray[np.int64]) -> tuple[list[Interval], Interval]:
-    """Of each pair of columns, errors and what they are of: one draw of blocks for all.
+def _intervals(sums: Floats) -> tuple[list[Interval], Interval]:
+    """Of each pair of columns of (G, C) sums of blocks, errors and what they are of.
 
     Returns:
-        Percentile intervals of all pairs, and the BCa interval of the first.
+        Percentile intervals of all pairs, of one draw of blocks, and the BCa interval of the first.
     """
-    sums = block_sums(blocks, counts)
-    totals, without = resampled_sums(sums[None]), sums.sum(axis=0) - sums
+    totals, whole = resampled_sums(sums[None]), sums.sum(axis=0)
+    without = whole - sums
     with np.errstate(invalid="ignore", divide="ignore"):
         drawn = totals[:, ::2] / totals[:, 1::2]
-        bca = bca_interval(
-            drawn[:, 0], counts[:, 0].sum() / counts[:, 1].sum(), without[:, 0] / without[:, 1]
-        )
+        bca = bca_interval(drawn[:, 0], float(whole[0] / whole[1]), without[:, 0] / without[:, 1])
     return [percentile_interval(column) for column in drawn.T], bca
 
 
@@ -221,7 +234,9 @@ def _percent(rate: Rate) -> str:
 
 
 def _changed(side: Normalised) -> str:
-    return f"{side.changed:,} of {side.words:,}"
+    """More may be put in than there were."""
+    words = "word" if side.changed == 1 else "words"
+    return f"{side.changed:,} {words} ({side.words:,} before)"
 
 
 def write_score(

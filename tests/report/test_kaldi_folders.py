@@ -115,7 +115,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         the_scoring(test, tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"not its text: no scoring_kaldi/penalty_0\.0/7\.txt or"):
         hypothesis_file(test, scorings(test)[0])
-    with pytest.raises(InputError, match=r"no scoring_kaldi/test_filt\.txt; give .* --ref"):
+    with pytest.raises(InputError, match=r"no reference .*scoring_kaldi/test_filt\.txt"):
         reference_file(test)
     (test / "wer_9_0.0").write_text("LOG: broken off\n")
     (test / "wer_10_0.0").write_text("%WER -nan [ 0 / 0, 0 ins, 0 del, 0 sub ]\n")

@@ -1,5 +1,6 @@
 """Systems named by arguments, globs and YAML; what is read for each."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +10,7 @@ import pytest
 
 from asr_kd.errors import InputError
 from asr_kd.report.source_specs import DEFAULT_SET
-from asr_kd.report.sources import Source, find_sources, read_source
+from asr_kd.report.sources import Source, find_sources, read_source, speakers_of
 
 DecodeDir = Callable[..., Path]
 
@@ -46,7 +47,7 @@ def test_two_files_are_enough(tmp_path: Path) -> None:
     )
     loaded = read_source(source)
     assert (loaded.ref.text, loaded.hyp.text) == ({"u1": ["a", "b"]}, {"u1": ["a", "c"]})
-    assert loaded.utt2spk is None
+    assert speakers_of(source, loaded, loaded.ref.text) is None
 
 
 def test_role_seed_set_and_options(tmp_path: Path) -> None:
@@ -62,7 +63,8 @@ def test_role_seed_set_and_options(tmp_path: Path) -> None:
     assert (first.ref, first.ref_format, first.utt2spk) == (dev, "kaldi", speakers)
     assert (second.test_set, second.ref, second.utt2spk) == ("test", test, None)
     loaded = read_source(first)
-    assert (loaded.hyp.text, loaded.utt2spk) == ({"u1": ["x"]}, {"u1": "s1"})
+    assert loaded.hyp.text == {"u1": ["x"]}
+    assert speakers_of(first, loaded, loaded.ref.text) == {"u1": "s1"}
     assert read_source(second).hyp.text == {"u1": ["a"]}
 
 
@@ -118,7 +120,7 @@ def test_our_decode_folders(decode_dir: DecodeDir, tmp_path: Path) -> None:
     assert source.info["params"] == 1000
     loaded = read_source(source)
     assert (loaded.ref.text, loaded.hyp.text) == ({"u1": ["a", "b"]}, {"u1": ["a"]})
-    assert loaded.utt2spk == {"u1": "s1"}
+    assert speakers_of(source, loaded, loaded.ref.text) == {"u1": "s1"}
     other = _write(tmp_path / "other", "u1 c\n")
     (source,) = find_sources([f"student@1={path}"], [str(other)])
     assert read_source(source).ref.text == {"u1": ["c"]}
@@ -184,8 +186,9 @@ systems:
         ("kaldi", None, "test", "test"),
     ]
     assert sources[2].format == "kaldi"
-    assert read_source(sources[0]).utt2spk == {"u1": "s1"}
-    assert read_source(sources[3]).utt2spk == {"u1": "s2"}
+    for source, speaker in ((sources[0], "s1"), (sources[3], "s2")):
+        loaded = read_source(source)
+        assert speakers_of(source, loaded, loaded.ref.text) == {"u1": speaker}
     assert read_source(sources[3]).hyp.text == {"u1": ["lm8"]}
 
 
@@ -259,7 +262,7 @@ def test_a_ctm_is_cut_by_its_stm(tmp_path: Path) -> None:
     (source,) = find_sources([f"a={ctm},format=ctm"], [str(stm)])
     loaded = read_source(source)
     assert loaded.hyp.text == {"f_A_0_1": ["a"], "f_A_1_2": ["x"]}
-    assert loaded.utt2spk == {"f_A_0_1": "s1", "f_A_1_2": "s2"}
+    assert speakers_of(source, loaded, loaded.ref.text) == {"f_A_0_1": "s1", "f_A_1_2": "s2"}
 
 
 def test_faults_of_all_files_of_a_source(tmp_path: Path) -> None:
@@ -275,10 +278,59 @@ def test_speakers_of_every_utterance_or_none(tmp_path: Path) -> None:
     speakers = _write(tmp_path / "utt2spk", "u1 s1\n")
     hyp = _write(tmp_path / "hyp.csv", "id,text,speaker\nu1,a,s1\n")
     (source,) = find_sources([f"a={hyp}"], [str(ref)])
-    assert read_source(source).utt2spk is None
+    loaded = read_source(source)
+    assert speakers_of(source, loaded, loaded.ref.text) is None
     (source,) = find_sources([f"a={hyp}"], [str(ref)], [str(speakers)])
+    loaded = read_source(source)
     with pytest.raises(InputError, match="utt2spk: u2: no speaker"):
+        speakers_of(source, loaded, loaded.ref.text)
+    for utt2spk in ([], [str(speakers)]):  # u2 is not scored
+        (source,) = find_sources([f"a={hyp}"], [str(ref)], utt2spk)
+        assert speakers_of(source, read_source(source), {"u1": 1}) == {"u1": "s1"}
+
+
+def test_a_file_that_the_placeholders_cannot_part_is_named(tmp_path: Path) -> None:
+    ref = [str(_write(tmp_path / "ref"))]
+    for name in ("a_run-2", "a_1", "a_2.b"):
+        _write(tmp_path / f"exp/{name}.txt")
+    pattern = f"{tmp_path}/exp/a_{{seed}}.txt"
+    seeds = [source.seed for source in find_sources([f"a={pattern}"], ref)]
+    assert seeds == ["1", "2.b", "run-2"]
+    _write(tmp_path / "exp/a_run_2.txt")
+    (fault,) = _faults([f"a={pattern}"], ref)
+    assert f"{tmp_path}/exp/a_run_2.txt: cannot be parted by" in fault
+
+
+def test_an_equals_sign_in_a_folder_ends_no_role(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        _write(tmp_path / f"lr=0.1/{name}_7.txt")
+    found = find_sources(
+        [f"{tmp_path}/lr=0.1/{{role}}_{{seed}}.txt"], [str(_write(tmp_path / "r"))]
+    )
+    assert [(s.role, s.seed) for s in found] == [("one", "7"), ("two", "7")]
+    assert "no role" in _faults([f"a/b={tmp_path}/lr=0.1/one_7.txt"])[0]
+
+
+def test_pipes_and_formats_of_folders_are_refused(tmp_path: Path) -> None:
+    pipe, file = tmp_path / "pipe", _write(tmp_path / "hyp")
+    os.mkfifo(pipe)
+    for spec, ref in ((f"a={pipe}", file), (f"a={file}", pipe)):
+        assert _faults([spec], [str(ref)]) == [f"{pipe}: a pipe or a device; name a file"]
+    assert _faults([f"a={file}"], [str(file)], [str(pipe)]) == [
+        f"{pipe}: a pipe or a device; name a file"
+    ]
+    folder = _kaldi(tmp_path / "d", {"7": "9.00"})
+    (fault,) = _faults([f"a={folder},format=trn"])
+    assert fault == f"{folder}: format=trn is for files; this is a decode folder"
+
+
+def test_a_fault_of_one_file_stands_once(tmp_path: Path) -> None:
+    both = _write(tmp_path / "both", "u1 a\nu1 b\n")
+    (source,) = find_sources([f"a={both}"], [str(both)])
+    with pytest.raises(InputError) as refused:
         read_source(source)
+    assert len(refused.value.faults) == 1
+    assert len(_faults(["a=nowhere", "b=nowhere"], [str(both)])) == 1
 
 
 def test_inputs_need_no_torch() -> None:
