@@ -8,6 +8,7 @@ system with the reference and counts; it runs in a process of its own, one row a
 several rounds. Seconds are of CPU, the least of the rounds, without starting the process; the peak
 is the largest resident size of the whole process, interpreter and libraries included.
 
+Character errors, which jiwer counts, have a row of their own; it has nothing to stand beside.
 Below the table: paired bootstrap and all tests of every pair, and `asr-kd compare` as a command.
 sclite (Debian: apt-get install sctk) is left out where it is not installed.
 """
@@ -36,6 +37,7 @@ from asr_kd.score.alignment import Method, align
 from asr_kd.score.formats.read import read_transcript
 from asr_kd.score.pair import PairSide, compare_pair
 from asr_kd.score.text import Text
+from asr_kd.score.wer import character_errors
 
 ERROR_RATES = (0.05, 0.10, 0.20)
 VOCABULARY = 20_000
@@ -43,6 +45,7 @@ WORDS = 20  # of an utterance, the mean of a Poisson distribution
 UTTERANCES_OF_A_SPEAKER = 100
 RESAMPLES = 1000
 SCLITE = "sclite"
+CHARACTERS = "asr_kd, characters"
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class Cost:
         seconds: of CPU, all in all.
         aligning: of them after the files were read; None where that is not known.
         peak: bytes.
-        counts: substitutions, deletions and insertions of all systems together.
+        counts: substitutions, deletions and insertions of all systems together; of characters
+            the errors alone.
     """
 
     seconds: float
@@ -131,11 +135,16 @@ def by_kaldialign(ref: Text, hyp: Text) -> Iterable[int]:
     return counts
 
 
+def characters(ref: Text, hyp: Text) -> Iterable[int]:
+    return [int(character_errors(ref, hyp)[:, 0].sum())]
+
+
 ROWS: dict[str, Callable[[Text, Text], Iterable[int]]] = {
     "jiwer": by_jiwer,
     "kaldialign": by_kaldialign,
     "asr_kd": lambda ref, hyp: ours(ref, hyp, "levenshtein"),
     "asr_kd --alignment sclite": lambda ref, hyp: ours(ref, hyp, "sclite"),
+    CHARACTERS: characters,
 }
 
 
@@ -227,16 +236,18 @@ def main() -> None:
             seconds, peak = alone.submit(cost_of_command, folder).result()
     slowest = min(each.seconds for each in rounds[names[0]])
     table = Table(
-        "", "CPU s", "aligning", f"x {names[0]}", "peak MB", "S", "D", "I",
+        "", "CPU s", "aligning", f"x {names[0]}", "peak MB", "errors", "S", "D", "I",
         title=f"{options.utterances:,} utterances of {WORDS} words, {len(ERROR_RATES)} systems",
     )  # fmt: skip
     for name, costs in rounds.items():
         least = min(each.seconds for each in costs)
         aligning = [each.aligning for each in costs if each.aligning is not None]
+        counts = costs[0].counts
         table.add_row(
             name, f"{least:.2f}", f"{min(aligning):.2f}" if aligning else "-",
-            f"{slowest / least:.1f}", f"{max(each.peak for each in costs) / 1e6:,.0f}",
-            *(f"{count:,}" for count in costs[0].counts),
+            "-" if name == CHARACTERS else f"{slowest / least:.1f}",
+            f"{max(each.peak for each in costs) / 1e6:,.0f}", f"{sum(counts):,}",
+            *(f"{count:,}" for count in counts if name != CHARACTERS),
         )  # fmt: skip
     Console(width=100).print(table)
     print(f"paired bootstrap of every pair, {RESAMPLES:,} resamples of speakers: {drawing:.2f} s")
