@@ -8,7 +8,7 @@ from asr_kd.errors import InputError
 from asr_kd.report.comparison import Comparison, Decoding, Scoring
 from asr_kd.report.sources import Loaded, Source, find_sources, read_source, speakers_of
 from asr_kd.score.alignment import align
-from asr_kd.score.join import REFERENCE, join
+from asr_kd.score.join import REFERENCE, Joined, join
 from asr_kd.score.normalise import Normalised
 from asr_kd.score.text import Text
 from asr_kd.score.wer import character_errors
@@ -93,6 +93,7 @@ def _read_set(name: str, sources: Sequence[Source], scoring: Scoring) -> Compari
     faults += _frame_faults(sources, measured)
     labels = _labels(sources)
     names = {label: one.hyp.source for label, one in zip(labels, loaded, strict=True)}
+    joined: Joined | None = None
     try:
         joined = join(
             first.ref.text,
@@ -101,17 +102,19 @@ def _read_set(name: str, sources: Sequence[Source], scoring: Scoring) -> Compari
             scoring.partial,
         )
     except InputError as error:
-        raise InputError([*error.faults, *faults]) from error
+        faults = [*error.faults, *faults]
+        if scoring.partial:  # whose speakers are needed is not known
+            raise InputError(faults) from error
     utt2spk: dict[str, str] | None = None
     for source, one in zip(sources, loaded, strict=True):
         try:
-            own_speakers = speakers_of(source, one, joined.ref)
+            own = speakers_of(source, one, one.ref.text if joined is None else joined.ref)
         except InputError as error:
             faults += error.faults
             continue
-        utt2spk = own_speakers if utt2spk is None else utt2spk
-        faults += _other_speakers(source, one, own_speakers, utt2spk)
-    if faults:
+        utt2spk = own if utt2spk is None else utt2spk
+        faults += _other_speakers(source, one, own, utt2spk)
+    if faults or joined is None:
         raise InputError(list(dict.fromkeys(faults)))
     ref = scoring.normaliser.apply(joined.ref)
     if not any(ref.text.values()):
@@ -156,10 +159,9 @@ def _other_reference(one: Loaded, first: Loaded) -> Iterator[str]:
 def _other_speakers(
     source: Source, one: Loaded, own: Mapping[str, str] | None, utt2spk: Mapping[str, str] | None
 ) -> Iterator[str]:
-    """Of the same utterances."""
     if own is None or utt2spk is None or own == utt2spk:
         return
-    for utt_id in sorted(own):
+    for utt_id in sorted(own.keys() & utt2spk):
         if own[utt_id] != utt2spk[utt_id]:
             yield (
                 f"{source.utt2spk or one.ref.source}: {utt_id}: another speaker than the first "
