@@ -88,7 +88,11 @@ def compare(
     views = [distillation(comparison) for comparison in comparisons]
     pairs = compared_pairs(statistics, settings.chosen)
     sets = [
-        set_report(SetFigures(one, one.rows(), own, view), sum(map(len, pairs)))
+        set_report(
+            SetFigures(one, one.rows(), own, view),
+            sum(map(len, pairs)),
+            settings.chosen.centre(one.comparison.roles),
+        )
         for one, own, view in zip(statistics, pairs, views, strict=True)
     ]
     verdict, worse = verdicts(
@@ -100,7 +104,8 @@ def compare(
         title=title,
         sets=sets,
         facts=facts,
-        notes=[*notes, *verdict],
+        verdict=verdict,
+        notes=notes,
         command=command_text("compare", systems, _options(out, title, notes, settings)),
         scoring=scoring,
     )

@@ -1,5 +1,6 @@
 """What is compared: systems over the utterances of one test set."""
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -101,6 +102,30 @@ class Comparison:
     def seeds(self) -> list[str]:
         """Seeds of training, sorted; empty where none was named."""
         return sorted({d.seed for d in self.decodings if d.seed is not None})
+
+    @property
+    def counted(self) -> tuple[int, int]:
+        """Utterances that were scored, and those of the reference: less where it is PARTIAL."""
+        if self.partial is None:
+            return len(self.ref), len(self.ref)
+        return self.partial.scored, self.partial.of
+
+    @cached_property
+    def speakers(self) -> int:
+        """How many there are; 0 where they are not known."""
+        return len(set((self.utt2spk or {}).values()))
+
+    @cached_property
+    def block_of(self) -> Sequence[Hashable]:
+        """What the bootstrap draws, of each utterance: its speaker if there are two, or itself."""
+        if self.utt2spk is not None and self.speakers > 1:
+            return [self.utt2spk[utt_id] for utt_id in self.ref]
+        return list(self.ref)
+
+    @property
+    def blocks(self) -> str:
+        """What `block_of` names: "speakers" or "utterances"."""
+        return "speakers" if self.speakers > 1 else "utterances"
 
     def of(self, role: str) -> list[Decoding]:
         """The decodings of one role."""

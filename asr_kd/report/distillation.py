@@ -17,7 +17,6 @@ import numpy as np
 from asr_kd.errors import InputError
 from asr_kd.report.comparison import Comparison, Decoding
 from asr_kd.report.inheritance import Inheritance, inheritance
-from asr_kd.report.reference_words import blocks_of
 from asr_kd.report.statistics import (
     BASELINE,
     ENSEMBLE,
@@ -177,7 +176,6 @@ def _cross_entropies(
     roles = [r for r in comparison.roles if all(known.get(id(d)) for d in comparison.of(r))]
     if not roles:
         return {}
-    blocks = blocks_of(comparison)
 
     def sums(decoding: Decoding) -> Floats:
         """(G, 2): frames and cross-entropy of each block."""
@@ -186,7 +184,7 @@ def _cross_entropies(
             (decoding.frames[utt][0], lost[utt]) if utt in decoding.frames else (0, 0)
             for utt in comparison.ref
         ]
-        return block_sums(blocks, counts)
+        return block_sums(comparison.block_of, counts)
 
     of_decoding = {id(d): sums(d) for role in roles for d in comparison.of(role)}
     seeds: Sequence[str | None] = comparison.seeds or [None]

@@ -1,23 +1,32 @@
 """The tables of the distillation view, and what their reader has to know."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from asr_kd.report.distillation import Distillation, RoleFigures
-from asr_kd.report.facts import Fact
+from asr_kd.report.facts import Fact, gain_facts, lines
 from asr_kd.report.html.model import Cell, Column, Table
 from asr_kd.report.inheritance import Inheritance, Inherited
 from asr_kd.report.statistics import Estimate, Row
-from asr_kd.report.table import judged
-from asr_kd.report.tables import EMPTY, partial_mark, rate, systems_table
+from asr_kd.report.table import judged, size
+from asr_kd.report.tables import (
+    EMPTY,
+    Columns,
+    costs_columns,
+    kept_column,
+    known_table,
+    names_column,
+    partial_mark,
+    rate,
+)
 from asr_kd.score.calibration import BINS
 from asr_kd.score.join import Partial
 
-_UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _TOLD_WORDS = 10
 
 
 def distillation_tables(
-    found: Distillation, rows: Sequence[Row], partial: Partial | None
+    found: Distillation, rows: Sequence[Row], partial: Partial | None, gain: Estimate | None = None
 ) -> list[Table]:
     """What systems know and cost, and where their wrong words come from; as far as it is known.
 
@@ -25,51 +34,47 @@ def distillation_tables(
         found: the view of one test set.
         rows: of its `Statistics`, the same roles.
         partial: as for the table of systems.
+        gain: of the ensemble, where there is one.
     """
     tables = []
     if found.rows:
-        tables.append(_knowledge(found.rows, rows, partial))
+        known = _knowledge(found.rows, rows, partial, gain is not None)
+        facts = [*(gain_facts(gain) if gain is not None else []), *_knowledge_facts(found.rows)]
+        tables.append(replace(known, notes=lines(facts)))
     if found.inheritance is not None and found.inheritance.rows:
-        tables.append(_inherited(found.inheritance, partial_mark(partial)))
+        inherited = _inherited(found.inheritance, partial)
+        facts = [*effect_facts(found.inheritance), *_inherited_facts(found.inheritance)]
+        tables.append(replace(inherited, notes=lines(facts)))
     return tables
 
 
 def _knowledge(
-    figures: Sequence[RoleFigures], rows: Sequence[Row], partial: Partial | None
+    figures: Sequence[RoleFigures], rows: Sequence[Row], partial: Partial | None, gain: bool
 ) -> Table:
-    systems = systems_table(rows, partial, gain=True)
-    columns = {
-        column.name.split(" PARTIAL")[0]: (column, cells)
-        for column, cells in zip(systems.columns, zip(*systems.rows, strict=True), strict=True)
-    }
-    columns |= {
-        "cross-entropy": (
-            Column(
-                f"cross-entropy{partial_mark(partial)}",
-                "With the aligned label, nats a frame.",
-                plot=True,
-            ),
-            tuple(_cross_entropy(one.cross_entropy) for one in figures),
+    params, rtf = costs_columns(rows)
+    columns: Columns = [
+        names_column(rows),
+        (
+            Column("cross-entropy", "With the aligned label, nats a frame.", plot=True),
+            [_cross_entropy(one.cross_entropy) for one in figures],
         ),
-        "ECE %": (
+        (
             Column("ECE %", f"Expected calibration error, {BINS} bins of confidence.", plot=True),
-            tuple(_calibration(one.calibration_error) for one in figures),
+            [_calibration(one.calibration_error) for one in figures],
         ),
-        "mult-adds/s": (
+        kept_column(rows, gain),
+        params,
+        (
             Column("mult-adds/s", "Multiply-adds of all models for a second of speech."),
-            tuple(_range(one.multiply_adds) for one in figures),
+            [_range(one.multiply_adds) for one in figures],
         ),
-        "bytes": (
+        rtf,
+        (
             Column("bytes", "Of the files of all models."),
-            tuple(_range(one.num_bytes, "B") for one in figures),
+            [_range(one.num_bytes, "B") for one in figures],
         ),
-    }
-    order = ("system", "frame acc%", "cross-entropy", "ECE %", "WER %", "kept %", "params",
-             "mult-adds/s", "RTF", "bytes")  # fmt: skip
-    shown = [columns[name] for name in order if name in columns]
-    shown = [(column, cells) for column, cells in shown if any(cell != EMPTY for cell in cells)]
-    cells = list(zip(*(cells for _, cells in shown), strict=True))
-    return Table("Distillation", [column for column, _ in shown], cells)
+    ]
+    return known_table("Distillation", columns, partial)
 
 
 def _cross_entropy(found: Estimate | None) -> Cell:
@@ -88,20 +93,11 @@ def _calibration(error: float | None) -> Cell:
 def _range(ends: tuple[float, float] | None, unit: str = "") -> Cell:
     if ends is None:
         return EMPTY
-    low, high = (quantity(end, unit) for end in ends)
+    low, high = (size(end, unit) for end in ends)
     return Cell(low if low == high else f"{low} to {high}", ends[0])
 
 
-def quantity(value: float, unit: str = "") -> str:
-    """Three digits and a decimal prefix: `950`, `12.3 k`, `1.25 GB`."""
-    for factor, prefix in _UNITS:
-        if value >= factor * 0.9995:  # 999.5 k is told as 1 M
-            return f"{value / factor:#.3g}".rstrip(".") + f" {prefix}{unit}"
-    return f"{value:.0f} {unit}".rstrip()
-
-
-def _inherited(found: Inheritance, of: str) -> Table:
-    """`of` stands in the heading of every figure: what part of the utterances it is over."""
+def _inherited(found: Inheritance, partial: Partial | None) -> Table:
     figures = [
         ("wrong", "Reference words replaced or left out."),
         ("inherited", f"Of these: wrong in the {found.source}, too."),
@@ -113,13 +109,13 @@ def _inherited(found: Inheritance, of: str) -> Table:
     ]
     columns = [
         Column("system", text=True),
-        *(Column(f"{name}{of}", note, plot=name.endswith("%")) for name, note in figures),
+        *(Column(name, note, plot=name.endswith("%")) for name, note in figures),
     ]
     rows = [_inherited_cells(row) for row in found.rows]
     if found.effect is None:
         columns = [column for k, column in enumerate(columns) if k not in (4, 7)]
         rows = [[cell for k, cell in enumerate(row) if k not in (4, 7)] for row in rows]
-    return Table("Inherited errors", columns, rows)
+    return Table(f"Inherited errors{partial_mark(partial)}", columns, rows)
 
 
 def _inherited_cells(row: Inherited) -> list[Cell]:
@@ -136,48 +132,47 @@ def _count(words: float) -> str:
     return f"{words:,.1f}".removesuffix(".0")
 
 
-def distillation_facts(found: Distillation, partial: Partial | None = None) -> list[Fact]:
-    """What the reader of `distillation_tables` has to know; `partial` as there."""
+def _knowledge_facts(rows: Sequence[RoleFigures]) -> list[Fact]:
     facts = []
-    if any(row.cross_entropy is not None for row in found.rows):
+    if any(row.cross_entropy is not None for row in rows):
         facts.append(("Cross-entropy", "of the models' posteriors with the labels of the "
                       "alignment, nats a frame."))  # fmt: skip
-    if any(row.calibration_error is not None for row in found.rows):
+    if any(row.calibration_error is not None for row in rows):
         facts.append((
             "ECE",
             f"expected calibration error of the frames' most probable labels, {BINS} equal bins of "
             f"confidence (Guo et al. 2017); the mean over a row's systems.",
         ))  # fmt: skip
-    if any(row.multiply_adds is not None for row in found.rows):
+    if any(row.multiply_adds is not None for row in rows):
         facts.append((
             "Mult-adds",
             "multiply-adds of matrix products and convolutions, of all models of a system, for "
             "one second of speech; without the search.",
         ))  # fmt: skip
-    if found.inheritance is not None:
-        facts += _inherited_facts(found.inheritance, partial_mark(partial))
     return facts
 
 
-def _inherited_facts(found: Inheritance, of: str) -> list[Fact]:
-    facts = []
-    if found.effect is not None:
-        effect = found.effect
-        facts.append((
-            f"What the ensemble does{of}",
-            f"of {found.words:,} reference words the mean teacher gets "
-            f"{_count(effect.teacher_wrong)} wrong, the ensemble {_count(effect.ensemble_wrong)}: "
-            f"it fixed {_count(effect.fixed)} and broke {_count(effect.broken)}.",
-        ))  # fmt: skip
-    if not found.rows:
-        return facts
+def effect_facts(found: Inheritance) -> list[Fact]:
+    """What the ensemble does to its teachers' words; nothing where one of them is not known."""
+    effect = found.effect
+    if effect is None:
+        return []
+    return [(
+        "What the ensemble does",
+        f"of {found.words:,} reference words the mean teacher gets {_count(effect.teacher_wrong)} "
+        f"wrong, the ensemble {_count(effect.ensemble_wrong)}: it fixed {_count(effect.fixed)} and "
+        f"broke {_count(effect.broken)}.",
+    )]  # fmt: skip
+
+
+def _inherited_facts(found: Inheritance) -> list[Fact]:
     lost = " Lost: fixed by the ensemble, wrong again." if found.effect is not None else ""
-    facts.append((
+    facts = [(
         "Inherited",
         f"wrong in the {found.source}, too.{lost} Own: the others. Words are those of the "
         f"reference, replaced or left out; words put in are not counted. Means over seeds and "
         f"members.",
-    ))  # fmt: skip
+    )]  # fmt: skip
     shares = {
         "inherited_share": f"of the {found.source}'s errors inherited",
         "same_share": "of the inherited errors with the same word",
@@ -185,11 +180,17 @@ def _inherited_facts(found: Inheritance, of: str) -> list[Fact]:
     }
     facts += [
         (
-            f"{d.role} − {d.other}, share {shares[d.share]}, points{of}",
+            f"{d.role} − {d.other}, share {shares[d.share]}, points",
             f"{judged(d.estimate.value, d.estimate.interval)}.",
         )
         for d in found.differences
     ]
+    return facts
+
+
+def word_facts(found: Inheritance) -> list[Fact]:
+    """The most frequent inherited and lost words of each system."""
+    facts = []
     for role, fates in found.by_word.items():
         told = [
             f"{fate} {', '.join(f'{word} {_count(n)}' for word, n in words[:_TOLD_WORDS])}"
@@ -197,5 +198,5 @@ def _inherited_facts(found: Inheritance, of: str) -> list[Fact]:
             if words and fate in ("inherited", "lost")
         ]
         if told:
-            facts.append((f"Words of {role}, most frequent first{of}", f"{'; '.join(told)}."))
+            facts.append((f"Words of {role}, most frequent first", f"{'; '.join(told)}."))
     return facts

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from asr_kd.report.comparison import Comparison, Scoring
 from asr_kd.report.kaldi_folders import scales_text
 from asr_kd.report.pairs import Pair
-from asr_kd.report.statistics import Row, Statistics
-from asr_kd.report.table import difference
-from asr_kd.report.tables import TEST_NAMES, TESTS
+from asr_kd.report.statistics import Estimate, Row, Statistics
+from asr_kd.report.table import difference, plural
+from asr_kd.report.tables import TESTS
 from asr_kd.score.bootstrap import drawn
 from asr_kd.score.power import ALPHA, POWER
 
@@ -19,44 +19,79 @@ _ALIGNMENTS = {
 }
 
 
-def set_facts(statistics: Statistics, rows: Sequence[Row], pairs: Sequence[Pair]) -> list[Fact]:
-    """Of one test set."""
+def lines(facts: Sequence[Fact]) -> list[str]:
+    """As they stand below a table."""
+    return [f"{name}: {text}" for name, text in facts]
+
+
+def set_facts(statistics: Statistics, rows: Sequence[Row]) -> list[Fact]:
+    """Of the systems on one test set."""
     comparison = statistics.comparison
-    seeds = len(comparison.seeds) or 1
-    sizes = [f"{statistics.utterances:,} utterances", f"{statistics.words:,} words"]
+    seeds = len(comparison.seeds)
+    sizes = [plural(statistics.utterances, "utterance"), plural(statistics.words, "word")]
     if statistics.frames:
-        sizes.append(f"{statistics.frames:,} aligned frames")
+        sizes.append(plural(statistics.frames, "aligned frame"))
     if statistics.speakers:
-        sizes.append(f"{statistics.speakers:,} speakers")
+        sizes.append(plural(statistics.speakers, "speaker"))
     facts = [("Test data", ", ".join(sizes) + ".")]
     if comparison.partial is not None:
         facts.insert(0, ("Left out", comparison.partial.describe()))
-    facts.append(("Brackets", f"{drawn(seeds, statistics.blocks)}."))
+    facts.append(("Brackets", f"{drawn(seeds or 1, statistics.blocks)}."))
     if statistics.few:
         facts.append(("Too few", f"intervals are {statistics.few}, and too narrow."))
-    spread = "." if seeds > 1 else "; the intervals do not hold the spread between seeds."
-    facts.append(("Seeds of training", f"{seeds}{spread}"))
-    facts += _can_show(pairs)
-    facts += _not_defined(pairs)
+    if seeds:
+        spread = "." if seeds > 1 else "; the intervals do not hold the spread between seeds."
+        facts.append(("Seeds of training", f"{seeds}{spread}"))
     facts += _kaldi(comparison)
-    gain = statistics.gain()
-    if gain is not None:
-        said = difference(gain.value, gain.interval, 2)
-        defined = "." if gain.interval.low > 0 else ", not defined: the ensemble may gain nothing."
-        facts.append((
-            "Gain of the ensemble in frame accuracy over the mean teacher",
-            f"{said} points. Kept: (system − teacher) / (ensemble − teacher){defined}",
-        ))  # fmt: skip
     decoded = [row.partial for row in rows if row.partial is not None]
     if unfinished := sum(partial for partial, _ in decoded):
         facts.append((
             "Paths",
-            f"{unfinished} {'paths' if unfinished > 1 else 'path'} did not reach a final state; "
+            f"{plural(unfinished, 'path')} did not reach a final state; "
             f"words are counted as found, and partial.txt in each decode directory names them.",
         ))  # fmt: skip
     elif decoded:
         facts.append(("Paths", "all reached a final state."))
     return facts
+
+
+def gain_facts(gain: Estimate) -> list[Fact]:
+    """Of the ensemble's gain, and of what is kept of it."""
+    low, high = gain.interval
+    why = "the ensemble loses" if high < 0 else "the ensemble may gain nothing"
+    return [(
+        "Gain of the ensemble in frame accuracy over the mean teacher",
+        f"{difference(gain.value, gain.interval, 2)} points. Kept: (system − teacher) / "
+        f"(ensemble − teacher){'' if low > 0 else f', not defined: {why}'}.",
+    )]  # fmt: skip
+
+
+def pair_facts(pairs: Sequence[Pair], every: int, family: int, centre: str | None) -> list[Fact]:
+    """Of the differences on one test set.
+
+    Args:
+        pairs: those that are shown.
+        every: how many there are.
+        family: how many there are on all test sets together.
+        centre: as `Chosen.centre`.
+    """
+    facts = []
+    if len(pairs) < every:
+        others = any(centre not in (pair.result.a, pair.result.b) for pair in pairs)
+        facts.append((
+            "Shown",
+            f"differences from {centre}{', and of student, teacher, ensemble' * others}; pairs.csv "
+            f"has all {every}. --baseline takes another system than {centre}, --difference single "
+            f"pairs.",
+        ))  # fmt: skip
+    if any(pair.corrected["bootstrap"] is not None for pair in pairs):
+        corrected = f", corrected by Holm for {family} comparisons," if family > 1 else ""
+        facts.append((
+            "Noise",
+            f"a difference in WER is outside where the bootstrap's p{corrected} is below {ALPHA:g}."
+            + " Intervals are not corrected, nor is the verdict on frame accuracy." * (family > 1),
+        ))  # fmt: skip
+    return [*facts, *_can_show(pairs), *_not_defined(pairs)]
 
 
 def _can_show(pairs: Sequence[Pair]) -> list[Fact]:
@@ -68,7 +103,7 @@ def _can_show(pairs: Sequence[Pair]) -> list[Fact]:
             of = pairs[0].result.blocks
             same = f"all resamples of {of} show the same difference between these"
         return [(name, f"not known: it depends on how two systems differ, and {same}.")]
-    low, high = (f"{100 * end:.1f}" for end in (found[0], found[-1]))
+    low, high = (f"{100 * end:.2f}" for end in (found[0], found[-1]))
     span = low if low == high else f"{low} to {high}, pair by pair,"
     return [(
         name,
@@ -84,7 +119,7 @@ def _not_defined(pairs: Sequence[Pair]) -> list[Fact]:
         for test in pair.result.tests:
             if test.p_value is None:
                 name = f"{pair.result.a} − {pair.result.b}"
-                found.setdefault(test.note, {}).setdefault(TEST_NAMES[test.name], []).append(name)
+                found.setdefault(test.note, {}).setdefault(TESTS[test.name][0], []).append(name)
     facts = []
     for note, tests in found.items():
         of = dict.fromkeys(name for names in tests.values() for name in names)

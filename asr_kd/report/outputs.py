@@ -12,7 +12,7 @@ import numpy as np
 
 from asr_kd import __version__
 from asr_kd.report.comparison import Comparison, Decoding, Scoring
-from asr_kd.report.distillation import Distillation
+from asr_kd.report.distillation import Distillation, RoleFigures
 from asr_kd.report.pairs import Pair
 from asr_kd.report.statistics import Estimate, Row, Statistics
 from asr_kd.score.pair import TESTS
@@ -120,19 +120,25 @@ def systems_csv(sets: Sequence[SetFigures]) -> str:
     ends = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
     header = [
         "set", "system", "folders", "scored", "of", "utterances", "words", *ends,
-        "substitutions", "deletions", "insertions", "params", "rtf",
+        "substitutions", "deletions", "insertions", "params", "rtf", "cross_entropy",
+        "cross_entropy_low", "cross_entropy_high", "calibration_error", "multiply_adds", "bytes",
     ]  # fmt: skip
     lines = []
     for one in sets:
+        view = () if one.distillation is None else one.distillation.rows
+        known = {figures.role: figures for figures in view}
         for row in one.rows:
-            figures = asdict(row)
+            more = known.get(row.role, RoleFigures(row.role, None, None, None, None))
             lines.append([
-                one.comparison.name, row.role, row.folders, *_counted(one),
+                one.comparison.name, row.role, row.folders, *one.comparison.counted,
                 one.statistics.utterances, one.statistics.words,
                 *(cell for name in names for cell in _ends(getattr(row, name))),
-                *figures["operations"],
+                *row.operations,
                 None if row.params is None else row.params[1],
                 None if row.rtf is None else sum(row.rtf),
+                *_ends(more.cross_entropy), more.calibration_error,
+                None if more.multiply_adds is None else more.multiply_adds[1],
+                None if more.num_bytes is None else more.num_bytes[1],
             ])  # fmt: skip
     return _csv(header, lines)
 
@@ -149,8 +155,9 @@ def pairs_csv(sets: Sequence[SetFigures]) -> str:
         for pair in one.pairs:
             r = pair.result
             lines.append([
-                one.comparison.name, r.a, r.b, *_counted(one), r.wer_a, r.wer_b, r.difference,
-                *r.percentile, *r.bca, r.better, r.smallest, r.smallest_mapsswe,
+                one.comparison.name, r.a, r.b, *one.comparison.counted,
+                r.wer_a, r.wer_b, r.difference, *r.percentile, *r.bca, r.better,
+                r.smallest, r.smallest_mapsswe,
                 *(
                     cell
                     for t in r.tests
@@ -178,19 +185,12 @@ def speakers_csv(sets: Sequence[SetFigures]) -> str:
             for speaker, (utterances, words, *errors) in sums.items():
                 wer = sum(errors) / words if words else None
                 lines.append([
-                    comparison.name, role, speaker, int(utterances), round(words), *errors, wer,
+                    comparison.name, role, *comparison.counted, speaker, int(utterances),
+                    round(words), *errors, wer,
                 ])  # fmt: skip
-    header = ["set", "system", "speaker", "utterances", "words", "substitutions", "deletions",
-              "insertions", "wer"]  # fmt: skip
+    header = ["set", "system", "scored", "of", "speaker", "utterances", "words", "substitutions",
+              "deletions", "insertions", "wer"]  # fmt: skip
     return _csv(header, lines)
-
-
-def _counted(one: SetFigures) -> tuple[int, int]:
-    """Utterances that were scored, and those of the reference: they differ where it is PARTIAL."""
-    partial = one.comparison.partial
-    if partial is None:
-        return one.statistics.utterances, one.statistics.utterances
-    return partial.scored, partial.of
 
 
 def _ends(estimate: Estimate | None) -> tuple[float | None, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import date
 
 from asr_kd import __version__
+from asr_kd.report.table import escape
 
 _PLAIN = re.compile(r"[\w@%+=:,./-]+")  # words that a shell leaves as they are
 _FEW = 3
@@ -23,7 +24,7 @@ def page(title: str, tables: Sequence[str], lines: Sequence[str], command: str) 
     """
     made = f"Made on {date.today().isoformat()} by asr_kd {__version__}:"
     listed = "".join(f"- {line}\n" for line in lines)
-    parts = [f"# {title}", *tables, listed, f"{made}\n\n```sh\n{command}\n```\n"]
+    parts = [f"# {escape(title)}", *tables, listed, f"{made}\n\n```sh\n{command}\n```\n"]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 

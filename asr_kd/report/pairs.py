@@ -8,6 +8,9 @@ from asr_kd.report.statistics import PAIRS, Estimate, Statistics
 from asr_kd.score.pair import TESTS, PairResult, PairSide, compare_pair
 from asr_kd.score.significance import holm
 
+MOST_SYSTEMS = 6
+"""With more, tables show the differences from one system alone."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -46,6 +49,11 @@ class Chosen:
             pairs = [(b, a) if (b, a) in PAIRS else (a, b) for a, b in pairs]
         known = [(a, b) for a, b in pairs if a in roles and b in roles]
         return list(dict.fromkeys(known))
+
+    def centre(self, roles: Sequence[str]) -> str | None:
+        """The system that others are shown against where all pairs are too many; else None."""
+        asked = self.baseline is not None or self.differences
+        return None if asked or len(roles) <= MOST_SYSTEMS else roles[0]
 
     def faults(self, comparisons: Sequence[Comparison]) -> list[str]:
         """What names no pair of systems."""
@@ -93,6 +101,14 @@ def compared_pairs(statistics: Sequence[Statistics], chosen: Chosen) -> list[lis
         for i, pair in enumerate(every)
     )
     return [[next(done) for _ in pairs] for pairs in found]
+
+
+def shown_pairs(pairs: Sequence[Pair], centre: str | None) -> list[Pair]:
+    """Those that tables show: of the centre if there is one, and those of roles with a meaning."""
+    if centre is None:
+        return list(pairs)
+    names = [(pair, (pair.result.a, pair.result.b)) for pair in pairs]
+    return [pair for pair, of in names if centre in of or of in PAIRS]
 
 
 def _side(comparison: Comparison, role: str) -> PairSide:

@@ -9,8 +9,8 @@ from rich.console import Console
 from asr_kd import __version__
 from asr_kd.io.atomic import write_text
 from asr_kd.report.comparison import Comparison, Decoding, Scoring
-from asr_kd.report.distillation_tables import distillation_facts, distillation_tables
-from asr_kd.report.facts import Fact, set_facts
+from asr_kd.report.distillation_tables import distillation_tables, effect_facts, word_facts
+from asr_kd.report.facts import Fact, gain_facts, lines, pair_facts, set_facts
 from asr_kd.report.html.model import HtmlReport, HtmlRun, HtmlSet, HtmlSystem, Table
 from asr_kd.report.html.write import write_html
 from asr_kd.report.outputs import (
@@ -21,8 +21,9 @@ from asr_kd.report.outputs import (
     systems_csv,
 )
 from asr_kd.report.page import page
-from asr_kd.report.table import markdown, terminal
-from asr_kd.report.tables import pairs_table, systems_table, texts
+from asr_kd.report.pairs import shown_pairs
+from asr_kd.report.table import escape, markdown, terminal
+from asr_kd.report.tables import pairs_table, partial_mark, systems_table, texts
 from asr_kd.report.word_fates import fates_csv
 
 
@@ -32,15 +33,19 @@ class SetReport:
 
     Attributes:
         figures: all of them.
-        tables: for a terminal and RESULTS.md.
-        plotted: the same for report.html, which shows intervals as a picture; facts are below.
-        facts: what the reader of the tables has to know.
+        tables: for a terminal and RESULTS.md; what their reader has to know stands in their notes.
+        plotted: the same for report.html, which shows intervals as a picture, and has more room.
     """
 
     figures: SetFigures
     tables: Sequence[Table]
     plotted: Sequence[Table]
-    facts: Sequence[Fact]
+
+    @property
+    def heading(self) -> str:
+        """The set's name, with PARTIAL where it is."""
+        comparison = self.figures.comparison
+        return f"{comparison.name}{partial_mark(comparison.partial)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +56,8 @@ class Report:
         title: heading.
         sets: the test sets.
         facts: of all of them together.
-        notes: lines below the tables.
+        verdict: lines of the gate.
+        notes: the user's lines, Markdown as they stand.
         command: what made it.
         scoring: how words were compared.
     """
@@ -59,53 +65,64 @@ class Report:
     title: str
     sets: Sequence[SetReport]
     facts: Sequence[Fact]
+    verdict: Sequence[str]
     notes: Sequence[str]
     command: str
     scoring: Scoring
 
 
-def set_report(figures: SetFigures, family: int) -> SetReport:
-    """The tables and facts of one test set.
+def set_report(figures: SetFigures, family: int, centre: str | None) -> SetReport:
+    """The tables of one test set.
 
     Args:
         figures: its figures.
         family: number of pairs of all test sets, for which p-values are corrected.
+        centre: as `Chosen.centre`.
     """
-    partial = figures.comparison.partial
-    gain = figures.statistics.gain() is not None
-    tables = [systems_table(figures.rows, partial, gain)]
-    facts = set_facts(figures.statistics, figures.rows, figures.pairs)
-    plotted = [replace(tables[0], notes=_lines(facts))]
-    if figures.pairs:
-        tables.append(pairs_table(figures.pairs, partial, family))
-        plotted.append(pairs_table(figures.pairs, partial, family, in_words=False))
-    if figures.distillation is not None:
-        view = distillation_tables(figures.distillation, figures.rows, partial)
-        tables += view
-        more = distillation_facts(figures.distillation)
-        facts += more
-        plotted += [*view[:-1], *(replace(table, notes=_lines(more)) for table in view[-1:])]
-    return SetReport(figures, tables, plotted, facts)
+    partial, gain = figures.comparison.partial, figures.statistics.gain()
+    view = figures.distillation
+    apart = view is not None and bool(view.rows)  # costs have a table of their own
+    facts = set_facts(figures.statistics, figures.rows)
+    if gain is not None and not apart:
+        facts += gain_facts(gain)
+    shown = shown_pairs(figures.pairs, centre)
+    told = pair_facts(shown, len(figures.pairs), family, centre)
+    if not shown:
+        facts += told
+    inherited = None if view is None else view.inheritance
+    if inherited is not None and not inherited.rows:
+        facts += effect_facts(inherited)
+    systems = systems_table(figures.rows, partial, gain is not None, costs=not apart)
+    tables = [replace(systems, notes=lines(facts))]
+    plotted = list(tables)
+    if shown:
+        for of, in_words in ((tables, True), (plotted, False)):
+            of.append(replace(pairs_table(shown, partial, family, in_words), notes=lines(told)))
+    if view is not None:
+        tables += (more := distillation_tables(view, figures.rows, partial, gain))
+        plotted += more
+    if inherited is not None and inherited.rows:
+        words = lines(word_facts(inherited))
+        plotted[-1] = replace(plotted[-1], notes=[*plotted[-1].notes, *words])
+    return SetReport(figures, tables, plotted)
 
 
 def show(report: Report) -> None:
-    """Prints the tables and what the reader has to know."""
+    """Prints the tables, each with what its reader has to know."""
     console = Console()
+    _print(console, [report.title], "bold")
     for one in report.sets:
-        name = one.figures.comparison.name
-        title = report.title if len(report.sets) == 1 else f"{report.title}: {name}"
-        for i, table in enumerate(one.tables):
-            console.print(terminal(table.title if i else title, *texts(table)))
         if len(report.sets) > 1:
-            _print(console, _lines(one.facts))
-    if len(report.sets) == 1:
-        _print(console, _lines(report.sets[0].facts))
-    _print(console, [*_lines(report.facts), *report.notes])
+            _print(console, ["", one.heading], "bold")
+        for table in one.tables:
+            console.print(terminal(table.title, *texts(table)))
+            _print(console, [*table.notes, ""])
+    _print(console, [*lines(report.facts), *report.verdict, *report.notes])
 
 
-def _print(console: Console, lines: Sequence[str]) -> None:
-    for line in lines:
-        console.print(line, markup=False, highlight=False)
+def _print(console: Console, shown: Sequence[str], style: str | None = None) -> None:
+    for line in shown:
+        console.print(line, markup=False, highlight=False, style=style)
 
 
 def write_report(folder: Path, report: Report) -> None:
@@ -122,7 +139,8 @@ def write_report(folder: Path, report: Report) -> None:
     )
     write_text(folder / "systems.csv", systems_csv(sets))
     write_text(folder / "pairs.csv", pairs_csv(sets))
-    write_text(folder / "speakers.csv", speakers_csv(sets))
+    if any(one.comparison.utt2spk is not None for one in sets):
+        write_text(folder / "speakers.csv", speakers_csv(sets))
     followed = [
         one.comparison
         for one in sets
@@ -133,32 +151,24 @@ def write_report(folder: Path, report: Report) -> None:
     write_html(folder / "report.html", _html(report))
 
 
-def _lines(facts: Sequence[Fact]) -> list[str]:
-    return [f"{name}: {text}" for name, text in facts]
-
-
 def _markdown(report: Report) -> str:
+    several = len(report.sets) > 1
     parts: list[str] = []
-    lines = [*_lines(report.facts), *report.notes]
     for one in report.sets:
-        tables = [markdown(*texts(table)) for table in one.tables]
-        if len(report.sets) == 1:
-            parts, lines = tables, [*_lines(one.facts), *lines]
-        else:
-            listed = "".join(f"- {line}\n" for line in _lines(one.facts))
-            parts += [f"## {one.figures.comparison.name}", *tables, listed]
-    if len(report.sets) > 1:
-        parts.append("## All test sets")
-    return page(report.title, parts, lines, report.command)
+        if several:
+            parts.append(f"## {escape(one.heading)}")
+        for table in one.tables:
+            notes = "".join(f"- {escape(note)}\n" for note in table.notes)
+            parts += [f"### {escape(table.title)}", markdown(*texts(table)), notes]
+    parts.append("## All test sets" if several else "### Method")
+    listed = [*map(escape, [*lines(report.facts), *report.verdict]), *report.notes]
+    return page(report.title, [part for part in parts if part], listed, report.command)
 
 
 def _html(report: Report) -> HtmlReport:
-    facts = [
-        *report.facts,
-        ("Command", report.command.replace(" \\\n   ", "")),
-        ("Made by", f"asr_kd {__version__}"),
-    ]
-    return HtmlReport(report.title, facts, [_html_set(one) for one in report.sets], report.notes)
+    facts = [*report.facts, ("Command", report.command), ("Made by", f"asr_kd {__version__}")]
+    notes = [*report.verdict, *report.notes]
+    return HtmlReport(report.title, facts, [_html_set(one) for one in report.sets], notes)
 
 
 def _html_set(one: SetReport) -> HtmlSet:
@@ -170,21 +180,27 @@ def _html_set(one: SetReport) -> HtmlSet:
         systems=[_html_system(comparison, role) for role in comparison.roles],
         tables=one.plotted,
         utt2spk=comparison.utt2spk,
+        mark=partial_mark(partial),
         warnings=[] if partial is None else [partial.describe()],
     )
 
 
 def _html_system(comparison: Comparison, role: str) -> HtmlSystem:
     decodings = comparison.of(role)
-    names = [_run_name(decoding) for decoding in decodings]
+    named = zip(_run_names(decodings), decodings, strict=True)
+    return HtmlSystem(role, [HtmlRun(n, d.hyp, d.alignments, d.seed) for n, d in named])
+
+
+def _run_names(decodings: Sequence[Decoding]) -> list[str]:
+    """What tells the runs of a role apart: the seed, or else the path, or else the number."""
     if len(decodings) == 1:
-        names = [""]
-    return HtmlSystem(
-        role,
-        [HtmlRun(n, d.hyp, d.alignments) for n, d in zip(names, decodings, strict=True)],
-    )
-
-
-def _run_name(decoding: Decoding) -> str:
-    seed = "" if decoding.seed is None else f"seed {decoding.seed}, "
-    return f"{seed}{decoding.path.name}"
+        return [""]
+    seeds = ["" if d.seed is None else f"seed {d.seed}" for d in decodings]
+    long = [
+        ", ".join(filter(None, (s, d.path.name))) for s, d in zip(seeds, decodings, strict=True)
+    ]
+    numbered = [f"{name}, {i}" for i, name in enumerate(long, start=1)]
+    for names in (seeds, long):
+        if len(set(names)) == len(names):
+            return names
+    return numbered

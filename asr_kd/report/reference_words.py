@@ -6,7 +6,7 @@ share of them that get a word wrong. Products of such shares are then the mean o
 of members.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import chain
 
@@ -17,14 +17,6 @@ from asr_kd.report.comparison import Comparison, Decoding
 from asr_kd.report.statistics import ENSEMBLE, TEACHER
 from asr_kd.score.alignment import CORRECT, DELETION, INSERTION
 from asr_kd.score.bootstrap import Floats, block_sums
-
-
-def blocks_of(comparison: Comparison) -> list[Hashable]:
-    """What the bootstrap draws: each utterance's speaker, if there are two or more, or itself."""
-    speakers = comparison.utt2spk or {}
-    if len(set(speakers.values())) > 1:
-        return [speakers[utt_id] for utt_id in comparison.ref]
-    return list(comparison.ref)
 
 
 class ReferenceWords:
@@ -132,4 +124,4 @@ class ReferenceWords:
         """(G, C) sums of C arrays (K,) over the blocks of the bootstrap."""
         count = len(self.comparison.ref)
         sums = [np.bincount(self.utterances, column, minlength=count) for column in columns]
-        return block_sums(blocks_of(self.comparison), np.stack(sums, axis=1))
+        return block_sums(self.comparison.block_of, np.stack(sums, axis=1))

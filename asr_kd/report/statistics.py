@@ -55,8 +55,8 @@ class Row:
             a folder does not say it.
         rtf: mean CPU seconds per second of speech: forward, search.
         partial: partial paths, and decoded utterances, of all folders together.
-        share: of the ensemble's gain in frame accuracy; None where the role has none.
-        share_defined: False where the gain's interval includes 0, or where there is no gain.
+        share: of the ensemble's gain in frame accuracy; None where the role has none, where there
+            is no gain, or where its interval includes 0.
     """
 
     role: str
@@ -70,7 +70,6 @@ class Row:
     rtf: tuple[float, float] | None
     partial: tuple[int, int] | None
     share: Estimate | None
-    share_defined: bool
 
 
 @dataclass(frozen=True)
@@ -100,15 +99,12 @@ class Statistics:
 
     def __init__(self, comparison: Comparison, resamples: int = RESAMPLES, seed: int = 0) -> None:
         self.comparison = comparison
-        utt2spk = comparison.utt2spk or {}
         self._utts = list(comparison.ref)
         self.utterances = len(self._utts)
-        self.speakers = len(set(utt2spk.values()))
-        self.blocks = "speakers" if self.speakers > 1 else "utterances"
-        self._block_of = [utt2spk[u] if self.speakers > 1 else u for u in self._utts]
+        self.speakers, self.blocks = comparison.speakers, comparison.blocks
         measured = [d for d in comparison.decodings if d.frames]
         self._frames = {u: n for u, (n, _) in measured[0].frames.items()} if measured else {}
-        sizes = block_sums(self._block_of, self._sizes())
+        sizes = block_sums(comparison.block_of, self._sizes())
         self.few = few_drawn(int(np.count_nonzero(sizes[:, _WORDS])), self.blocks)
         # (S, G, 4+4R): sizes, then what each role has wrong or right
         seeds: Sequence[str | None] = comparison.seeds or [None]
@@ -136,7 +132,7 @@ class Statistics:
         errors = decoding.counts[:, 1:].sum(axis=1)
         correct = [decoding.frames.get(utt_id, (0, 0))[1] for utt_id in self._utts]
         rows = np.stack([errors, correct, errors > 0, decoding.characters[:, 0]], axis=1)
-        return block_sums(self._block_of, rows)
+        return block_sums(self.comparison.block_of, rows)
 
     def _rate(self, role: str, kind: int) -> Floats:
         column = 4 + 4 * self.comparison.roles.index(role) + kind
@@ -160,10 +156,9 @@ class Statistics:
         accuracy = self._frame_accuracy(role)
         operations = np.sum([folder.counts[:, 1:].sum(axis=0) for folder in folders], axis=0)
         info = [folder.info for folder in folders]
-        params = [one["params"] for one in info if "params" in one]
+        params = [one["params"] for one in info if one.get("params") is not None]
         rtf = [(one["rtf"]["forward"], one["rtf"]["search"]) for one in info if "rtf" in one]
         partial = [(one["partial"], one["utterances"]) for one in info if "partial" in one]
-        share, defined = self._share(role)
         return Row(
             role=role,
             folders=len(folders),
@@ -175,8 +170,7 @@ class Statistics:
             params=(min(params), max(params)) if len(params) == len(folders) else None,
             rtf=tuple(np.mean(rtf, axis=0).tolist()) if len(rtf) == len(folders) else None,
             partial=tuple(np.sum(partial, axis=0).tolist()) if partial else None,
-            share=share,
-            share_defined=defined,
+            share=self._share(role),
         )
 
     def gain(self) -> Estimate | None:
@@ -184,15 +178,15 @@ class Statistics:
         ensemble, teacher = self._frame_accuracy(ENSEMBLE), self._frame_accuracy(TEACHER)
         return None if ensemble is None or teacher is None else estimate(ensemble - teacher)
 
-    def _share(self, role: str) -> tuple[Estimate | None, bool]:
+    def _share(self, role: str) -> Estimate | None:
         own, gain = self._frame_accuracy(role), self.gain()
         ensemble, teacher = self._frame_accuracy(ENSEMBLE), self._frame_accuracy(TEACHER)
         if role in (BASELINE, TEACHER, ENSEMBLE) or own is None or gain is None:
-            return None, False
+            return None
         if ensemble is None or teacher is None or gain.interval.low <= 0:
-            return None, False
+            return None
         with np.errstate(invalid="ignore", divide="ignore"):
-            return estimate((own - teacher) / (ensemble - teacher)), True
+            return estimate((own - teacher) / (ensemble - teacher))
 
     def difference(self, role: str, other: str) -> Difference:
         """The paired difference of two roles."""

@@ -1,5 +1,6 @@
 """How figures are written, the same on the terminal and in Markdown."""
 
+import re
 from collections.abc import Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING
@@ -12,27 +13,35 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _GAP = 2  # columns of a terminal between those of a table
+_UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+# What Markdown would not show as it stands. An underscore between letters is no emphasis.
+_MARKS = re.compile(r"[\\`*|~]|<(?=[A-Za-z/!?])|&(?=#?\w+;)|(?<=\])[(\[:]|(?<![^\W_])_|_(?![^\W_])")
 NONE = "—"
 NOT_DEFINED = "not defined"
 
 
 def percent(value: float, interval: Interval | None = None, digits: int = 1) -> str:
     """A rate in percent, with its 95% interval in brackets: `12.3 [10.1, 14.8]`."""
-    text = f"{100 * value:.{digits}f}"
+    text = _hundred(value, digits)
     if interval is None:
         return text
-    return f"{text} [{100 * interval.low:.{digits}f}, {100 * interval.high:.{digits}f}]"
+    return f"{text} [{_hundred(interval.low, digits)}, {_hundred(interval.high, digits)}]"
 
 
 def difference(value: float, interval: Interval, digits: int = 1) -> str:
     """A difference of two rates in percentage points, signed, with its 95% interval."""
-    low, high = 100 * interval.low, 100 * interval.high
-    return f"{100 * value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+    found, low, high = (_hundred(x, digits, "+") for x in (value, *interval))
+    return f"{found} [{low}, {high}]"
 
 
-def judged(value: float, interval: Interval, digits: int = 1) -> str:
-    """A difference with its interval, and whether the interval includes 0."""
-    where = "inside" if interval.holds(0.0) else "outside"
+def _hundred(value: float, digits: int, sign: str = "") -> str:
+    """A part of 1 as percent; what is rounded to 0 has no minus."""
+    return f"{round(100 * value, digits) + 0.0:{sign}.{digits}f}"
+
+
+def judged(value: float, interval: Interval, digits: int = 1, inside: bool | None = None) -> str:
+    """A difference with its interval, and whether that includes 0 if `inside` does not tell."""
+    where = "inside" if (interval.holds(0.0) if inside is None else inside) else "outside"
     return f"{difference(value, interval, digits)} {where} the noise"
 
 
@@ -50,18 +59,23 @@ def p_value(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def size(parameters: float) -> str:
-    """A number of parameters: `950`, `12.3 k`, `1.25 M`."""
-    for unit, name in ((1e6, "M"), (1e3, "k")):
-        if parameters >= unit:
-            return f"{parameters / unit:.3g} {name}"
-    return f"{parameters:.0f}"
+def size(value: float, unit: str = "") -> str:
+    """A number with three digits and a decimal prefix: `950`, `12.3 k`, `1.25 GB`."""
+    for factor, prefix in _UNITS:
+        if value >= factor * 0.9995:  # 999.5 k is told as 1 M
+            return f"{value / factor:#.3g}".rstrip(".") + f" {prefix}{unit}"
+    return f"{value:.0f} {unit}".rstrip()
+
+
+def plural(count: int, name: str) -> str:
+    """`1 speaker`, `1,200 speakers`."""
+    return f"{count:,} {name}{'s' * (count != 1)}"
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table; the first column is text, the others are figures."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "".join("| " + " | ".join(_escape(cell) for cell in line) + " |\n" for line in lines)
+    return "".join("| " + " | ".join(escape(cell) for cell in line) + " |\n" for line in lines)
 
 
 def terminal(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> "TerminalTable":
@@ -127,5 +141,6 @@ def _broken(cell: str) -> str:
     return cell.replace(" − ", " −\n").replace(", ", ",")
 
 
-def _escape(cell: str) -> str:
-    return cell.replace("|", "\\|").replace("\n", " ")
+def escape(text: str) -> str:
+    """Text for Markdown, in which it shall read as it stands: `<unk>`, `*x*`, `a|b`."""
+    return _MARKS.sub(lambda mark: "\\" + mark[0], text.replace("\n", " "))

@@ -18,66 +18,89 @@ from asr_kd.report.table import (
 )
 from asr_kd.score.bootstrap import Interval
 from asr_kd.score.join import Partial
+from asr_kd.score.power import ALPHA
 
 EMPTY = Cell(NONE)
 TESTS = {
+    "bootstrap": ("paired bootstrap", "resamples"),
     "mapsswe": ("MAPSSWE", "segments between words that are right in both"),
     "mcnemar": ("McNemar", "sentences"),
     "wilcoxon": ("Wilcoxon", "speakers"),
     "sign": ("sign", "speakers"),
 }
-"""Tests that have a column: their names, and on what they look; the bootstrap's column is the
-difference's interval."""
-TEST_NAMES = {"bootstrap": "the bootstrap's p", **{test: name for test, (name, _) in TESTS.items()}}
+"""Names of the tests, and on what they look."""
 
 
-def systems_table(rows: Sequence[Row], partial: Partial | None, gain: bool) -> Table:
+Columns = list[tuple[Column, Sequence[Cell]]]
+
+
+def systems_table(
+    rows: Sequence[Row], partial: Partial | None, gain: bool, costs: bool = True
+) -> Table:
     """A row for each system; columns of what no system has are left out.
 
     Args:
         rows: of `Statistics`.
-        partial: stands in the heading of every figure over words.
+        partial: stands in the title.
         gain: whether there is an ensemble and teachers, so that shares of its gain can be told.
+        costs: also that share and what systems cost, where no other table has it.
     """
-    of = partial_mark(partial)
     any_paths = any(row.partial is not None and row.partial[0] for row in rows)
-    columns: list[tuple[Column, list[Cell]]] = [
-        (Column("system", text=True), [Cell(_name(row)) for row in rows]),
+    columns: Columns = [
+        names_column(rows),
         (
             Column("frame acc%", "Frames whose most probable label is the aligned one.", plot=True),
             [EMPTY if row.frame_accuracy is None else rate(row.frame_accuracy) for row in rows],
         ),
         (
-            Column(f"WER %{of}", "Word error rate with its 95% interval.", plot=True),
-            [rate(row.wer) for row in rows],
+            Column("WER %", "Word error rate with its 95% interval.", plot=True, first=True),
+            [rate(row.wer, 2) for row in rows],
         ),
         (
             Column("S/D/I", "Substituted, deleted and inserted words."),
             [Cell(operations(row.operations), sum(row.operations)) for row in rows],
         ),
         (
-            Column(f"CER %{of}", "Character error rate, spaces counted.", plot=True),
-            [rate(row.cer) for row in rows],
+            Column("CER %", "Character error rate, spaces counted.", plot=True),
+            [rate(row.cer, 2) for row in rows],
         ),
         (
-            Column(f"SER %{of}", "Sentences with an error.", plot=True),
-            [rate(row.ser) for row in rows],
-        ),
-        (Column("params", "Parameters of all models together."), [_params(row) for row in rows]),
-        (
-            Column("RTF", "CPU seconds of one core per second of speech."),
-            [EMPTY if r.rtf is None else Cell(f"{sum(r.rtf):.3f}", sum(r.rtf)) for r in rows],
+            Column("SER %", "Sentences with an error.", plot=True),
+            [rate(row.ser, 2) for row in rows],
         ),
         (
             Column("partial paths", "Utterances in which no path reached a final state."),
             [_paths(row) if any_paths else EMPTY for row in rows],
         ),
+    ]
+    if costs:
+        columns[-1:-1] = costs_columns(rows)
+        columns.append(kept_column(rows, gain))
+    return known_table("Systems", columns, partial)
+
+
+def names_column(rows: Sequence[Row]) -> tuple[Column, Sequence[Cell]]:
+    """The systems."""
+    return Column("system", text=True), [Cell(_name(row)) for row in rows]
+
+
+def costs_columns(rows: Sequence[Row]) -> Columns:
+    """Parameters and time."""
+    return [
+        (Column("params", "Parameters of all models together."), [_params(row) for row in rows]),
         (
-            Column("kept %", "Share of the ensemble's gain in frame accuracy.", plot=True),
-            [_share(row) if gain else EMPTY for row in rows],
+            Column("RTF", "CPU seconds of one core per second of speech."),
+            [EMPTY if r.rtf is None else Cell(f"{sum(r.rtf):.3f}", sum(r.rtf)) for r in rows],
         ),
     ]
-    return _table("Systems", columns)
+
+
+def kept_column(rows: Sequence[Row], gain: bool) -> tuple[Column, Sequence[Cell]]:
+    """Shares of the gain; `gain` as for `systems_table`."""
+    return (
+        Column("kept %", "Share of the ensemble's gain in frame accuracy.", plot=True),
+        [_share(row) if gain else EMPTY for row in rows],
+    )
 
 
 def pairs_table(
@@ -89,13 +112,14 @@ def pairs_table(
         pairs: of one test set, at least one.
         partial: as for systems.
         family: number of pairs that the p-values are corrected for.
-        in_words: say whether a difference is inside the noise, where no plot shows it.
+        in_words: say whether a difference is inside the noise, where no plot shows it. A difference
+            in words is judged by the corrected p-value of the bootstrap.
     """
     what = "two-sided" + (f", corrected by Holm for {family} comparisons" if family > 1 else "")
-    columns: list[tuple[Column, list[Cell]]] = [
+    columns: Columns = [
         (Column("difference", text=True), [_difference_name(pair) for pair in pairs]),
         (
-            Column(f"WER, points{partial_mark(partial)}", "With its 95% interval.", plot=True),
+            Column("WER, points", "With its 95% interval.", plot=True),
             [_wer_difference(pair, in_words) for pair in pairs],
         ),
         (
@@ -111,14 +135,14 @@ def pairs_table(
             [_smallest(pair) for pair in pairs],
         ),
     ]
-    return _table("Differences", columns)
+    return known_table("Differences", columns, partial)
 
 
-def _table(title: str, columns: Sequence[tuple[Column, Sequence[Cell]]]) -> Table:
-    """A table of the columns in which any cell says something."""
+def known_table(title: str, columns: Columns, partial: Partial | None) -> Table:
+    """A table of the columns in which any cell says something; its title says what is PARTIAL."""
     shown = [(name, cells) for name, cells in columns if any(cell.text != NONE for cell in cells)]
     rows = list(zip(*(cells for _, cells in shown), strict=True))
-    return Table(title, [name for name, _ in shown], rows)
+    return Table(f"{title}{partial_mark(partial)}", [name for name, _ in shown], rows)
 
 
 def texts(table: Table) -> tuple[list[str], list[list[str]]]:
@@ -179,9 +203,11 @@ def _difference_name(pair: Pair) -> Cell:
 
 def _wer_difference(pair: Pair, in_words: bool) -> Cell:
     result = pair.result
-    bca = f"BCa {difference(result.difference, result.bca)}, better in {result.better:.1%}"
-    varies = result.test("bootstrap").p_value is not None
-    text = (judged if in_words and varies else difference)(result.difference, result.percentile)
+    bca = f"BCa {difference(result.difference, result.bca, 2)}, better in {result.better:.1%}"
+    p = pair.corrected["bootstrap"]
+    text = difference(result.difference, result.percentile, 2)
+    if in_words and p is not None:
+        text = judged(result.difference, result.percentile, 2, inside=p >= ALPHA)
     return figure(text, result.difference, result.percentile, f"{bca} of resamples")
 
 
@@ -189,13 +215,14 @@ def _accuracy_difference(pair: Pair, in_words: bool) -> Cell:
     found = pair.frame_accuracy
     if found is None:
         return EMPTY
-    text = (judged if in_words else difference)(found.value, found.interval)
+    varies = pair.corrected["bootstrap"] is not None  # one block would be in every draw
+    text = (judged if in_words and varies else difference)(found.value, found.interval)
     return figure(text, found.value, found.interval)
 
 
 def _smallest(pair: Pair) -> Cell:
     smallest = pair.result.smallest
-    return EMPTY if smallest is None else Cell(f"{100 * smallest:.1f}", 100 * smallest)
+    return EMPTY if smallest is None else Cell(f"{100 * smallest:.2f}", 100 * smallest)
 
 
 def _p_cell(pair: Pair, name: str) -> Cell:

@@ -75,9 +75,9 @@ def fates_csv(comparisons: Iterable[Comparison]) -> str:
     """`word_fates` of each test set as CSV, with a header line."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["set", *(field.name for field in fields(WordFate))])
+    writer.writerow(["set", "scored", "of", *(field.name for field in fields(WordFate))])
     for comparison in comparisons:
         for one in word_fates(comparison):
             cells = [f"{v:.4g}" if isinstance(v, float) else v for v in vars(one).values()]
-            writer.writerow([comparison.name, *cells])
+            writer.writerow([comparison.name, *comparison.counted, *cells])
     return file.getvalue()

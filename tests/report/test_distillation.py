@@ -9,11 +9,12 @@ import pytest
 from asr_kd.errors import InputError
 from asr_kd.report.comparison import Scoring
 from asr_kd.report.distillation import Distillation, distillation
-from asr_kd.report.distillation_tables import distillation_facts, distillation_tables, quantity
+from asr_kd.report.distillation_tables import distillation_tables, word_facts
 from asr_kd.report.html.model import Table
 from asr_kd.report.sources import find_sources
 from asr_kd.report.statistics import Statistics
 from asr_kd.report.systems import read_comparisons, read_systems
+from asr_kd.report.table import size
 from asr_kd.score.calibration import Calibration
 
 DecodeDir = Callable[..., Path]
@@ -153,13 +154,8 @@ def test_a_part_of_the_utterances_has_no_calibration_error(folder: DecodeDir, tm
     assert teacher.cross_entropy.value == pytest.approx(0.5)  # without the one left out
     assert comparison.partial is not None
     rows = Statistics(comparison, 50).rows()
-    for table in distillation_tables(found, rows, comparison.partial):
-        for column in table.columns:
-            if column.name.split(" PARTIAL")[0] not in ("system", "frame acc%", "params", "RTF"):
-                assert column.name.endswith(" PARTIAL 11/12")
-    ensemble = view(f"teacher={folder('t3')}", f"ensemble={folder('e3')}")
-    told = [name for name, _ in distillation_facts(ensemble, comparison.partial)]
-    assert "What the ensemble does PARTIAL 11/12" in told
+    titles = [one.title for one in distillation_tables(found, rows, comparison.partial)]
+    assert titles == ["Distillation PARTIAL 11/12", "Inherited errors PARTIAL 11/12"]
 
 
 def test_a_label_of_probability_0(folder: DecodeDir) -> None:
@@ -198,29 +194,37 @@ def test_tables(folder: DecodeDir) -> None:
     comparison = read_systems(specs)
     found = distillation(comparison, resamples=50)
     assert found is not None
-    knowledge, inherited = distillation_tables(found, Statistics(comparison, 50).rows(), None)
+    statistics = Statistics(comparison, 50)
+    knowledge, inherited = distillation_tables(found, statistics.rows(), None, statistics.gain())
     assert [column.name for column in knowledge.columns] == [
-        "system", "frame acc%", "cross-entropy", "ECE %", "WER %", "kept %", "params",
-        "mult-adds/s", "RTF", "bytes",
-    ]  # fmt: skip
-    assert _texts(knowledge)[0][:4] == [
-        "teacher (mean of 2)", "50.0 [50.0, 50.0]", "0.500 [0.500, 0.500]", "40.0",
-    ]  # fmt: skip
-    assert _texts(knowledge)[0][6:] == [
-        "1 k", "2.50 M to 3.00 G", "0.030", "120 kB to 2.50 MB",
+        "system",
+        "cross-entropy",
+        "ECE %",
+        "kept %",
+        "params",
+        "mult-adds/s",
+        "RTF",
+        "bytes",
+    ]
+    assert _texts(knowledge)[0][:3] == ["teacher (mean of 2)", "0.500 [0.500, 0.500]", "40.0"]
+    assert _texts(knowledge)[0][4:] == [
+        "1.00 k", "2.50 M to 3.00 G", "0.030", "120 kB to 2.50 MB",
     ]  # fmt: skip
     # One of two teachers is wrong where the ensemble is right: half a word fixed, and kept.
     assert _texts(inherited) == [
         ["hard-student", "1", "0", "0", "0.5", "0.5", "0 [0, 0]", "0 [0, 0]"],
         ["student", "1", "1", "1", "0", "0", "100 [100, 100]", "100 [100, 100]"],
     ]
-    facts = dict(distillation_facts(found))
+    notes = [*knowledge.notes, *inherited.notes]
+    facts = dict(note.split(": ", 1) for note in notes)
     assert facts["What the ensemble does"] == (
         "of 36 reference words the mean teacher gets 1 wrong, the ensemble 1: it fixed 0.5 and "
         "broke 0.5."
     )
     assert "15 equal bins" in facts["ECE"]
-    assert facts["Words of student, most frequent first"] == "inherited b 1."
+    assert found.inheritance is not None
+    words = dict(word_facts(found.inheritance))
+    assert words["Words of student, most frequent first"] == "inherited b 1."
     assert facts["student − hard-student, share of the ensemble's fixes kept, points"] == (
         "+100.0 [+100.0, +100.0] outside the noise."
     )
@@ -229,8 +233,9 @@ def test_tables(folder: DecodeDir) -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0, "0"), (950, "950"), (999.6, "1.00 k"), (12_345, "12.3 k"), (1.25e6, "1.25 M"),
-     (59e9, "59.0 G"), (123e9, "123 G"), (999.9e6, "1.00 G"), (3e13, "30.0 T")],
+     (59e9, "59.0 G"), (123e9, "123 G"), (999_600, "1.00 M"), (999.9e6, "1.00 G"),
+     (3e13, "30.0 T")],
 )  # fmt: skip
 def test_quantities(value: float, text: str) -> None:
-    assert quantity(value) == text
-    assert quantity(value, "B") == (f"{text}B" if text[-1].isalpha() else f"{text} B")
+    assert size(value) == text
+    assert size(value, "B") == (f"{text}B" if text[-1].isalpha() else f"{text} B")

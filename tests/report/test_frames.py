@@ -153,7 +153,7 @@ def test_medians_of_errors_and_of_those_on_some_labels(eval_dir: EvalDir, tmp_pa
     compare_frames(specs, tmp_path / "out", report)
     page = (tmp_path / "out" / "RESULTS.md").read_text()
     assert "| system | test errors | test errors on 3, [5] | test CE | params |" in page
-    assert "| student (3 runs) | 70 [60, 80] | 12 [8, 20] | 1.500 | 1 k |" in page
+    assert "| student (3 runs) | 70 [60, 80] | 12 [8, 20] | 1.500 | 1.00 k |" in page
     assert "One speaker in test: its intervals hold the seeds alone." in page
 
 
@@ -186,7 +186,7 @@ def test_folders_of_outputs_data_sets_and_words(
     head = "| system | train acc% | dev acc% | test acc% | noisy acc% | train CE | dev CE |"
     assert head in page
     assert "| one | 99.0 [99.0, 99.0] | 90.0 [90.0, 90.0] | 70.0 [70.0, 70.0] |" in page
-    assert "| 25.0 [25.0, 25.0] | 3 k |" in page
+    assert "| 25.0 [25.0, 25.0] | 3.00 k |" in page
     assert "| three | — | 80.0 [80.0, 80.0] | — | — |" in page
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["differences"][0]["wer"]["value"] == pytest.approx(-0.25)

@@ -90,7 +90,7 @@ def test_every_planted_word_is_told() -> None:
     rows = list(csv.DictReader(io.StringIO(fates_csv([comparison]))))
     assert len(rows) == len(list(word_fates(comparison)))
     assert rows[-1] == {
-        "set": "test", "role": "student", "utt_id": "b-1", "index": "1",
+        "set": "test", "scored": "4", "of": "4", "role": "student", "utt_id": "b-1", "index": "1",
         "word": "seven", "heard": "seven",
         "fate": "kept", "wrong": "0", "teacher_wrong": "1", "ensemble_wrong": "0",
     }  # fmt: skip

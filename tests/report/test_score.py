@@ -176,8 +176,8 @@ def test_sclite_and_rules(files: Path) -> None:
     output = shown("ref", "hyp", "--alignment", "sclite", "--normaliser", "rules.yaml")
     assert "0/1/0" in output
     assert "mine (version 3" in output
-    changes = "0 words (6 before) in the reference, 2 words (6 before) in the hypotheses"
-    assert f"{changes}, were replaced, removed or put in. Alignment: sclite" in output
+    changes = "replaced, removed or put in: reference 0 (of 6 before), hypotheses 2 (of 6 before)"
+    assert f"{changes}. Alignment: sclite" in output
 
 
 def test_missing_hypotheses_are_refused_or_said(files: Path) -> None:

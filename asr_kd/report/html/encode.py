@@ -51,6 +51,7 @@ def encode_set(test_set: HtmlSet, most_utterances: int) -> dict[str, Any]:
     kept = _kept(most, summed, most_utterances)
     return {
         "name": test_set.name,
+        "mark": test_set.mark,
         "total": len(utt_ids),
         "erring": int((most > 0).sum()),
         "ids": [utt_ids[i] for i in kept],
@@ -59,7 +60,11 @@ def encode_set(test_set: HtmlSet, most_utterances: int) -> dict[str, Any]:
             {
                 "name": system.name,
                 "runs": [
-                    {"name": run.name, "edits": [_edits(run, i, utt_ids[i]) for i in kept]}
+                    {
+                        "name": run.name,
+                        "seed": run.seed,
+                        "edits": [_edits(run, i, utt_ids[i]) for i in kept],
+                    }
                     for run in system.runs
                 ],
             }

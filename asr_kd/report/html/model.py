@@ -41,14 +41,15 @@ class Column:
     Attributes:
         name: its heading.
         note: what it means, in a sentence.
-        plot: whether it can be shown as dots and whiskers. The first such column of a table is
-            plotted at first; with several the reader chooses.
+        plot: whether it can be shown as dots and whiskers; with several the reader chooses.
+        first: whether it is plotted at first, even if it is not the first one that can be.
         text: whether it holds words: set to the left, sorted by `Cell.text`.
     """
 
     name: str
     note: str = ""
     plot: bool = False
+    first: bool = False
     text: bool = False
 
 
@@ -84,11 +85,13 @@ class HtmlRun:
             there is one run.
         hyp: its words, over the utterances of the set.
         alignments: of the set's reference with `hyp`, in the order of the reference.
+        seed: of training; None for a run that belongs to every seed.
     """
 
     name: str
     hyp: Text
     alignments: Alignments
+    seed: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +117,7 @@ class HtmlSet:
         systems: in the order in which they are to be shown.
         tables: those of figures, of pairs, of distillation, in this order.
         utt2spk: speaker of each utterance; None where speakers are not known.
+        mark: stands behind the headings of figures that the page makes, such as " PARTIAL 90/100".
         warnings: what must stand above the figures, such as "PARTIAL: 90 of 100 utterances".
     """
 
@@ -122,6 +126,7 @@ class HtmlSet:
     systems: Sequence[HtmlSystem]
     tables: Sequence[Table]
     utt2spk: Mapping[str, str] | None = None
+    mark: str = ""
     warnings: Sequence[str] = ()
 
 

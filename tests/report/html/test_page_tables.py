@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from asr_kd.report.html.model import Cell, Column, HtmlReport, HtmlSet, HtmlSystem, Table
+from asr_kd.report.html.model import Cell, Column, HtmlReport, HtmlRun, HtmlSet, HtmlSystem, Table
 
 
 def first_column(page, table: str = "#figures table") -> list[str]:
@@ -95,9 +95,9 @@ def test_speakers_have_a_dot_for_each_system_and_lead_to_their_utterances(
     rows = page.locator("#speakers tbody tr")
     assert rows.count() == 2
     cells = rows.nth(0).locator("th, td").all_inner_texts()
-    assert [cells[0], *cells[2:]] == ["b", "2", "3", "33.3", "33.3"]  # 1 of 3 words, twice
+    assert [cells[0], *cells[2:]] == ["b", "2", "3", "33.33", "33.33"]  # 1 of 3 words, twice
     assert rows.nth(1).locator("svg").get_attribute("aria-label") == (
-        "a: baseline: 20.0 %, student: 0.0 %"
+        "a: baseline: 20.00 %, student: 0.00 %"
     )
     assert rows.nth(1).locator("svg .mark").count() == 2
     page.get_by_role("button", name="a", exact=True).click()
@@ -155,24 +155,85 @@ def test_systems_can_be_left_out(build: SimpleNamespace, open_report) -> None:
 
 def test_several_sets_and_runs(build: SimpleNamespace, open_report) -> None:
     ref = build.texts({"u": "a b"})
-    runs = [build.run(ref, build.texts({"u": f"a {seed}"}), f"seed {seed}") for seed in (1, 2)]
+    runs = [build.run(ref, build.texts({"u": f"a {name}"}), name) for name in ("m1", "m2")]
     system = HtmlSystem("student", runs)
-    noisy = HtmlSet("noisy", ref, [system], [], None, ["PARTIAL: 1 of 2"])
+    noisy = HtmlSet("noisy", ref, [system], [], None, " PARTIAL 1/2", ["PARTIAL: 1 of 2"])
     sets = [HtmlSet("clean", ref, [system], []), noisy]
     page = open_report(HtmlReport("Two", [], sets))
-    assert page.locator("article .X").all_text_contents() == ["1 (substituted)"]
+    assert page.locator("article .X").all_text_contents() == ["m1 (substituted)"]
+    assert page.locator("#words-title").inner_text() == "Words"
     assert not page.get_by_text("PARTIAL: 1 of 2").is_visible()
-    assert page.locator("article .name").all_inner_texts() == ["reference", "student"]
-    page.get_by_label("Runs").select_option("seed 2")
-    assert page.locator("article .X").all_text_contents() == ["2 (substituted)"]
-    page.get_by_label("Runs").select_option("all")
+    assert page.locator("article .name").all_inner_texts() == ["reference", "student · m1"]
+    assert not page.get_by_label("Seed").is_visible()
+    page.get_by_label("Run").select_option("2")
+    assert page.locator("article .X").all_text_contents() == ["m2 (substituted)"]
+    page.get_by_label("Run").select_option("all")
     assert page.locator("article .name").all_inner_texts() == [
-        "reference", "student · seed 1", "student · seed 2",
+        "reference", "student · m1", "student · m2",
     ]  # fmt: skip
     page.get_by_label("Test set").select_option("noisy")
     assert page.get_by_text("PARTIAL: 1 of 2").is_visible()
+    for name in ("Words", "Utterances"):
+        heading = page.locator(f"#{name.lower()}-title")
+        assert heading.inner_text() == f"{name} PARTIAL 1/2"
     page.locator("article a").click()
     assert page.url.endswith("#set=noisy&utt=u")
+
+
+def test_runs_side_by_side_are_of_one_seed(build: SimpleNamespace, open_report) -> None:
+    ref = build.texts({"u": "a b"})
+
+    def system(name: str, seeds: list[str | None]) -> HtmlSystem:
+        runs = []
+        for k, seed in enumerate(seeds):
+            made = build.run(ref, build.texts({"u": f"a {name[0]}{k}"}), f"seed {seed}, run {k}")
+            runs.append(HtmlRun(made.name, made.hyp, made.alignments, seed))
+        return HtmlSystem(name, runs)
+
+    systems = [
+        system("gmm", [None]),
+        system("teacher", ["1", "1", "2", "2"]),
+        system("student", ["2", "1"]),
+    ]  # fmt: skip
+    page = open_report(HtmlReport("T", [], [HtmlSet("test", ref, systems, [])]))
+
+    def shown() -> list[str]:
+        return [text.split()[0] for text in page.locator("article .X").all_text_contents()]
+
+    assert page.locator("#seed option").all_inner_texts() == ["1", "2", "all"]
+    assert page.locator("#run option").all_inner_texts() == ["1", "2", "all"]
+    assert shown() == ["g0", "t0", "s1"]
+    assert page.locator("article .name").all_inner_texts() == [
+        "reference", "gmm", "teacher · seed 1, run 0", "student · seed 1, run 1",
+    ]  # fmt: skip
+    page.locator("#seed").select_option("2")
+    assert shown() == ["g0", "t2", "s0"]
+    page.locator("#run").select_option("2")
+    assert shown() == ["g0", "t3", "s0"]
+    page.locator("#run").select_option("all")
+    assert shown() == ["g0", "t2", "t3", "s0"]
+    page.locator("#seed").select_option("all")
+    assert shown() == ["g0", "t0", "t1", "t2", "t3", "s0", "s1"]
+
+
+def test_a_table_says_what_is_plotted_at_first(build: SimpleNamespace, open_report) -> None:
+    columns = [Column("system", text=True), Column("accuracy", plot=True),
+               Column("WER %", plot=True, first=True)]  # fmt: skip
+    table = Table("Systems", columns, [[Cell("a"), Cell("70", 70), Cell("12", 12)]])
+    ref = build.texts({"u": "a b"})
+    page = open_report(build.report(build.one_set(ref, {"a": ref}, None, table)))
+    chooser = page.get_by_label("What is plotted")
+    assert chooser.evaluate("s => s.selectedOptions[0].text") == "WER %"
+    assert "WER %" in page.locator("#figures td.plot svg").get_attribute("aria-label")
+    chooser.select_option("accuracy")
+    assert "accuracy" in page.locator("#figures td.plot svg").get_attribute("aria-label")
+
+
+def test_a_command_keeps_its_lines(build: SimpleNamespace, open_report) -> None:
+    page = open_report(build.report(build.planted()))
+    block = page.locator(".facts .block")
+    assert block.locator("dd").inner_text().startswith("a \\\n  b b")
+    assert block.bounding_box()["width"] > 800
 
 
 def test_without_scripts_the_tables_are_there(build: SimpleNamespace, open_report) -> None:

@@ -13,6 +13,7 @@ class TestSet {
         number: r,
         systemName: system.name,
         name: run.name,
+        seed: run.seed,
         edits: run.edits,
         errors: Int32Array.from(run.edits, countErrors),
       })),
@@ -20,16 +21,24 @@ class TestSet {
     this.lengths = Int32Array.from(this.ref, (text) => words(text).length);
   }
 
-  /** The runs of the systems that are shown: one of each, or all. */
-  shownRuns(shown, number) {
-    const chosen = (run) => {
-      if (number === "all") return true;
-      return run.number === Math.min(Number(number), this.systems[run.system].runs.length - 1);
-    };
-    const label = ({ systemName, name }) =>
-      number === "all" && name ? `${systemName} · ${name}` : systemName;
-    return this.runs
-      .filter((run) => shown.has(run.system) && chosen(run))
+  /** Seeds of training, in the order of the runs. */
+  get seeds() {
+    return [...new Set(this.runs.map(({ seed }) => seed))].filter((seed) => seed !== null);
+  }
+
+  /** Runs of each system that belong to a seed: its own, and those of every seed. */
+  ofSeed(seed) {
+    return this.systems.map((_, s) => this.runs.filter((run) =>
+      run.system === s && (seed === "all" || run.seed === null || run.seed === seed)));
+  }
+
+  /** The runs of the systems that are shown: of one seed, and of its members one or all. */
+  shownRuns(shown, seed, member) {
+    const label = ({ system, systemName, name }) =>
+      this.systems[system].runs.length > 1 && name ? `${systemName} · ${name}` : systemName;
+    return this.ofSeed(seed)
+      .flatMap((runs) => (member === "all" ? runs : runs.slice(Math.min(Number(member), runs.length - 1)).slice(0, 1)))
+      .filter((run) => shown.has(run.system))
       .map((run) => ({ ...run, label: label(run) }));
   }
 

@@ -10,7 +10,7 @@ const href = (id) => {
   return `#${parts.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&")}`;
 };
 const list = new List(find("list"), href);
-const shownRuns = () => set.shownRuns(shown, find("run").value);
+const shownRuns = () => set.shownRuns(shown, find("seed").value, find("run").value);
 
 function options(select, entries) {
   select.replaceChildren(...entries.map(([value, name]) => el("option", { value }, name)));
@@ -26,14 +26,12 @@ function showSet(number) {
     // Once, when it is first seen: only then are the widths of its tables known.
     if (!part.hidden) part.querySelectorAll("table.figures:not(.enhanced)").forEach(enhance);
   }
-  const most = Math.max(1, ...set.systems.map(({ runs }) => runs.length));
-  const runName = (r) => {
-    const names = new Set(set.systems.filter(({ runs }) => runs.length > r).map(({ runs }) => runs[r].name).filter(Boolean));
-    return names.size === 1 ? [...names][0] : `run ${r + 1}`;
-  };
-  const runs = Array.from({ length: most }, (_, r) => [String(r), runName(r)]);
-  options(find("run"), [...runs, ["all", "all"]]);
-  find("run-control").hidden = most === 1;
+  const { seeds } = set;
+  options(find("seed"), [...seeds, ...(seeds.length ? [] : [""]), "all"].map((seed) => [seed, seed]));
+  find("seed-control").hidden = seeds.length < 2;
+  showMembers();
+  for (const name of ["speakers", "words", "utterances"])
+    find(`${name}-title`).textContent = name[0].toUpperCase() + name.slice(1) + set.mark;
   find("speakers").hidden = find("speaker-control").hidden = !set.speakers;
   document.querySelector("nav [href='#speakers']").hidden = !set.speakers;
   options(find("speaker"), [["", "all"], ...(set.speakers?.names ?? []).map((name, i) => [String(i), name])]);
@@ -47,6 +45,15 @@ function showSet(number) {
   form.reset();
   showPanels();
   showList();
+}
+
+/** Members of a role: the first of them, the second, or all of the seed that is chosen. */
+function showMembers() {
+  const most = Math.max(1, ...set.ofSeed(find("seed").value).map((runs) => runs.length));
+  const members = Array.from({ length: most }, (_, r) => [String(r), String(r + 1)]);
+  options(find("run"), [...members, ["all", "all"]]);
+  find("run-control").hidden = most === 1;
+  if (find("seed").value === "all") find("run").value = "all";
 }
 
 function leftOut() {
@@ -131,6 +138,10 @@ function follow() {
 }
 
 find("set")?.addEventListener("change", (event) => showSet(event.target.selectedIndex));
+find("seed").addEventListener("change", () => {
+  showMembers();
+  showList();
+});
 find("run").addEventListener("change", showList);
 find("lists").addEventListener("change", showPanels);
 form.addEventListener("submit", (event) => event.preventDefault());

@@ -10,7 +10,7 @@ function showSpeakers(place, set, shown, choose) {
     [0, ...rows.flatMap((i) => systems.map(({ s }) => rate(i, s)))],
     isNarrow() ? 180 : 420,
   );
-  const text = (value) => (value === null ? "—" : value.toFixed(1));
+  const text = (value) => (value === null ? "—" : value.toFixed(2));
   const plot = (i) => {
     const values = systems.map(({ name, s }) => {
       const value = rate(i, s);

@@ -81,7 +81,9 @@ function addPlot(headings, rows, cells, plotted) {
           ...names.map((name) => el("option", {}, name)),
         )
       : null;
-  draw(0);
+  const first = Math.max(0, plotted.findIndex((th) => th.dataset.plot === "first"));
+  if (chooser) chooser.selectedIndex = first;
+  draw(first);
 }
 
 /**
