@@ -132,8 +132,8 @@ class Score:
             f"{100 * self.bca.high:.2f}]%.",
             f"Character errors {_percent(cer)} of {cer.of:,} characters, spaces included; "
             f"sentence errors {_percent(ser)} of {ser.of:,} utterances.",
-            f"Normaliser {self.normaliser.describe()}: {_changed(self.ref)} in the reference, "
-            f"{_changed(self.hyp)} in the hypotheses, were replaced, removed or put in. "
+            f"Normaliser {self.normaliser.describe()}; words replaced, removed or put in: "
+            f"reference {_changed(self.ref)}, hypotheses {_changed(self.hyp)}. "
             f"Alignment: {self.method}.",
         ]
 
@@ -235,8 +235,7 @@ def _percent(rate: Rate) -> str:
 
 def _changed(side: Normalised) -> str:
     """More may be put in than there were."""
-    words = "word" if side.changed == 1 else "words"
-    return f"{side.changed:,} {words} ({side.words:,} before)"
+    return f"{side.changed:,} (of {side.words:,} before)"
 
 
 def write_score(
