@@ -19,6 +19,7 @@ from asr_kd.io.table import read_table
 _CORRUPT = (
     ValueError,
     OSError,
+    RuntimeError,
     AssertionError,
     EOFError,
     OverflowError,

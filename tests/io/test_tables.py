@@ -87,6 +87,8 @@ def test_a_truncated_archive_names_utterance_and_file(tmp_path: Path, scp: dict[
 
 
 @settings(max_examples=200)
+@example(junk=b"x ]\n", flag=b"[")
+@example(junk=b" x\n", flag=b"[")
 @given(junk=st.binary(max_size=40), flag=st.sampled_from([b"", b"\0B", b"\0BFM ", b"\0B\4", b"["]))
 def test_any_junk_is_a_named_error(
     tmp_path_factory: pytest.TempPathFactory, junk: bytes, flag: bytes
