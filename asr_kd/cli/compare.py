@@ -75,7 +75,8 @@ def compare_verb(
     Two text files are enough: asr-kd compare --ref ref.txt a=hyp_a.txt b=hyp_b.txt --out report
 
     Roles with a meaning are baseline, teacher, ensemble, hard-student and student; any other is
-    just a row. Several paths of a role are its members or its seeds.
+    just a row. Several paths of a role are its members or its seeds. Of more than six systems the
+    tables show the differences from the first alone, unless --baseline or --difference says more.
     """
     from asr_kd.report.compare import Settings, compare
     from asr_kd.report.pairs import Chosen

@@ -85,12 +85,13 @@ def write_results(
     frames_per_second = 1000 / read_spec(setup.data).frame_shift_ms
     audio_seconds = num_frames / frames_per_second
     costs = open_system(setup).scorer.costs()
+    products = costs.multiply_adds
     spent = {k: sum(fact["seconds"].get(k, 0.0) for fact in facts) for k in ("forward", "search")}
     info: dict[str, Any] = {
         "utterances": len(hyp),
         "partial": len(unfinished),
         "params": costs.params,
-        "multiply_adds_per_second": costs.multiply_adds * frames_per_second,
+        "multiply_adds_per_second": None if products is None else products * frames_per_second,
         "bytes": costs.num_bytes,
         "audio_seconds": audio_seconds,
         # CPU seconds per second of speech: what one core needs.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 from asr_kd.ensemble.described import DescribedTeacher
 from asr_kd.ensemble.teachers import NetworkTeacher, Teacher
@@ -10,9 +10,11 @@ from asr_kd.labels import gmm
 from asr_kd.models import checkpoint
 from asr_kd.models.multiply_adds import multiply_adds
 
+Cost = TypeVar("Cost", int, float)
+
 
 class Costs(NamedTuple):
-    """Costs of all models together.
+    """Costs of all models together; None where one of them does not tell its own.
 
     Attributes:
         params: parameters.
@@ -20,16 +22,26 @@ class Costs(NamedTuple):
         num_bytes: of the files that hold them.
     """
 
-    params: int
-    multiply_adds: float
-    num_bytes: int
+    params: int | None
+    multiply_adds: float | None
+    num_bytes: int | None
 
 
 def network_costs(teachers: Sequence[Teacher]) -> Costs:
-    """The sums over networks; an archive costs nothing, a program what its description says."""
+    """The sums over networks; nobody knows what made an archive, a program's description may."""
     each = [_costs(teacher) for teacher in teachers]
-    params, products, num_bytes = (sum(column) for column in zip(*each, strict=True))
-    return Costs(int(params), products, int(num_bytes))
+    return Costs(
+        _total(one.params for one in each),
+        _total(one.multiply_adds for one in each),
+        _total(one.num_bytes for one in each),
+    )
+
+
+def _total(costs: Iterable[Cost | None]) -> Cost | None:
+    known = list(costs)
+    if None in known:
+        return None
+    return cast(Cost, sum(cost for cost in known if cost is not None))
 
 
 def _costs(teacher: Teacher) -> Costs:
@@ -40,8 +52,9 @@ def _costs(teacher: Teacher) -> Costs:
     if isinstance(teacher, DescribedTeacher):
         if isinstance(teacher.source, NetworkTeacher):
             return _costs(teacher.source)
-        return Costs(teacher.settings.num_params, teacher.settings.multiply_adds, teacher.num_bytes)
-    return Costs(0, 0.0, 0)
+        told = teacher.settings  # 0 where it does not say
+        return Costs(told.num_params or None, told.multiply_adds or None, teacher.num_bytes or None)
+    return Costs(None, None, None)
 
 
 def gmm_costs(model: gmm.GmmModel, folder: Path) -> Costs:

@@ -162,7 +162,7 @@ def _read(role: str, seed: str | None, path: Path) -> Evaluation:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         return Evaluation(
-            role, seed, path, content["set"], content["num_params"],
+            role, seed, path, content["set"], content["num_params"] or 0,
             {name: tuple(figures) for name, figures in content["by_speaker"].items()},
             {name: tuple(figures) for name, figures in content["by_label"].items()},
         )  # fmt: skip

@@ -66,7 +66,9 @@ def gain_facts(gain: Estimate) -> list[Fact]:
     )]  # fmt: skip
 
 
-def pair_facts(pairs: Sequence[Pair], every: int, family: int, centre: str | None) -> list[Fact]:
+def pair_facts(
+    pairs: Sequence[Pair], every: int, family: int, centre: str | None, in_words: bool
+) -> list[Fact]:
     """Of the differences on one test set.
 
     Args:
@@ -74,6 +76,7 @@ def pair_facts(pairs: Sequence[Pair], every: int, family: int, centre: str | Non
         every: how many there are.
         family: how many there are on all test sets together.
         centre: as `Chosen.centre`.
+        in_words: as for `pairs_table`.
     """
     facts = []
     if len(pairs) < every:
@@ -84,12 +87,16 @@ def pair_facts(pairs: Sequence[Pair], every: int, family: int, centre: str | Non
             f"has all {every}. --baseline takes another system than {centre}, --difference single "
             f"pairs.",
         ))  # fmt: skip
-    if any(pair.corrected["bootstrap"] is not None for pair in pairs):
+    if not in_words and family > 1:
+        facts.append(("Intervals", f"not corrected for {family} comparisons; p-values are."))
+    elif in_words and any(pair.corrected["bootstrap"] is not None for pair in pairs):
         corrected = f", corrected by Holm for {family} comparisons," if family > 1 else ""
+        frames = any(pair.frame_accuracy is not None for pair in pairs)
+        but = f"Intervals are not corrected{', nor is the verdict on frame accuracy' * frames}."
         facts.append((
             "Noise",
             f"a difference in WER is outside where the bootstrap's p{corrected} is below {ALPHA:g}."
-            + " Intervals are not corrected, nor is the verdict on frame accuracy." * (family > 1),
+            + f" {but}" * (family > 1),
         ))  # fmt: skip
     return [*facts, *_can_show(pairs), *_not_defined(pairs)]
 

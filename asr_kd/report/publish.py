@@ -86,9 +86,9 @@ def set_report(figures: SetFigures, family: int, centre: str | None) -> SetRepor
     if gain is not None and not apart:
         facts += gain_facts(gain)
     shown = shown_pairs(figures.pairs, centre)
-    told = pair_facts(shown, len(figures.pairs), family, centre)
+    every = len(figures.pairs)
     if not shown:
-        facts += told
+        facts += pair_facts(shown, every, family, centre, in_words=True)
     inherited = None if view is None else view.inheritance
     if inherited is not None and not inherited.rows:
         facts += effect_facts(inherited)
@@ -97,7 +97,8 @@ def set_report(figures: SetFigures, family: int, centre: str | None) -> SetRepor
     plotted = list(tables)
     if shown:
         for of, in_words in ((tables, True), (plotted, False)):
-            of.append(replace(pairs_table(shown, partial, family, in_words), notes=lines(told)))
+            notes = lines(pair_facts(shown, every, family, centre, in_words))
+            of.append(replace(pairs_table(shown, partial, family, in_words), notes=notes))
     if view is not None:
         tables += (more := distillation_tables(view, figures.rows, partial, gain))
         plotted += more
@@ -192,15 +193,14 @@ def _html_system(comparison: Comparison, role: str) -> HtmlSystem:
 
 
 def _run_names(decodings: Sequence[Decoding]) -> list[str]:
-    """What tells the runs of a role apart: the seed, or else the path, or else the number."""
+    """What tells the runs of a role apart, in a few letters: seed, path, or number."""
     if len(decodings) == 1:
         return [""]
     seeds = ["" if d.seed is None else f"seed {d.seed}" for d in decodings]
-    long = [
-        ", ".join(filter(None, (s, d.path.name))) for s, d in zip(seeds, decodings, strict=True)
-    ]
-    numbered = [f"{name}, {i}" for i, name in enumerate(long, start=1)]
-    for names in (seeds, long):
+    for names in (seeds, [d.path.name for d in decodings]):
         if len(set(names)) == len(names):
             return names
-    return numbered
+        if seeds[0]:
+            break
+    runs = [f"run {seeds[: i + 1].count(seed)}" for i, seed in enumerate(seeds)]
+    return [", ".join(filter(None, pair)) for pair in zip(seeds, runs, strict=True)]

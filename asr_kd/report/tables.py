@@ -22,7 +22,7 @@ from asr_kd.score.power import ALPHA
 
 EMPTY = Cell(NONE)
 TESTS = {
-    "bootstrap": ("paired bootstrap", "resamples"),
+    "bootstrap": ("bootstrap", "resamples"),
     "mapsswe": ("MAPSSWE", "segments between words that are right in both"),
     "mcnemar": ("McNemar", "sentences"),
     "wilcoxon": ("Wilcoxon", "speakers"),

@@ -56,7 +56,7 @@ def test_planted_posteriors_are_counted(planted: Path) -> None:
     # All are said with 0.8, 4 of 7 are right.
     assert found["calibration_error"] == pytest.approx(0.8 - 4 / 7, abs=1e-6)
     assert Calibration.from_dict(found["calibration"]).frames.sum() == 7
-    assert (found["multiply_adds_per_frame"], found["bytes"]) == (0, 0)
+    assert (found["multiply_adds_per_frame"], found["bytes"]) == (None, None)  # nobody knows
     assert found["by_label"] == {"a": [2, 1], "b": [3, 0], "c": [2, 2]}
     assert found["by_speaker"]["x"][:2] == [6, 2]
     assert found["by_speaker"]["y"] == [1, 1, pytest.approx(-np.log(0.1))]

@@ -305,12 +305,12 @@ def test_the_gate_wants_both_tests() -> None:
         return verdicts("new", 0.05, [(compared, [Pair(result, None, p_values)])])  # type: ignore[list-item]
 
     assert told(bootstrap=0.001, mapsswe=0.01)[1]
-    for bootstrap, mapsswe, name in ((0.001, 0.06, "MAPSSWE"), (0.06, 0.001, "paired bootstrap")):
+    for bootstrap, mapsswe, name in ((0.001, 0.06, "MAPSSWE"), (0.06, 0.001, "bootstrap")):
         (line,), worse = told(bootstrap=bootstrap, mapsswe=mapsswe)
         assert not worse
         assert "new is not shown to be worse than old" in line
         assert f"p 0.060 ({name})" in line
-    for bootstrap, mapsswe, name in ((0.001, None, "MAPSSWE"), (None, 0.001, "paired bootstrap")):
+    for bootstrap, mapsswe, name in ((0.001, None, "MAPSSWE"), (None, 0.001, "bootstrap")):
         (line,), worse = told(bootstrap=bootstrap, mapsswe=mapsswe)
         assert not worse
         assert "no verdict on whether new is worse than old" in line
@@ -320,7 +320,7 @@ def test_the_gate_wants_both_tests() -> None:
 @pytest.mark.parametrize(
     ("count", "told"),
     [
-        (1, ["paired bootstrap: drawn from only 1 utterance: nothing varies.",
+        (1, ["bootstrap: drawn from only 1 utterance: nothing varies.",
              "MAPSSWE: only one segment has an error."]),
         (2, ["MAPSSWE: all 2 segments differ by the same."]),
     ],
@@ -343,7 +343,7 @@ def test_a_handful_of_utterances_fails_nobody(
         assert "all resamples of utterances show the same difference between these" in text
     for line in (*told, "Wilcoxon, sign: there are no speakers to look at."):
         assert f"Not defined: {line}" in page
-    drawn = "paired bootstrap on resamples, " * (count > 1)
+    drawn = "bootstrap on resamples, " * (count > 1)
     assert f"p: {drawn}McNemar on sentences: two-sided." in page
     assert ("inside the noise" in page) == (count > 1)
     assert "outside the noise" not in page
