@@ -273,6 +273,7 @@ train_from_teacher() {  # train_from_teacher seedN/NAME: hard labels, the first 
 # Decodes the test sets with scales tuned on dev.
 decode_model() {  # decode_model seedN/NAME, or mono
   local models set scales=(--tune-on "$feats/dev")
+  if [ -e "$configs/decode.yaml" ]; then scales+=(--config "$configs/decode.yaml"); fi
   mapfile -t models < <(models_of "$1")
   for set in $test_sets; do
     asr-kd decode "${models[@]}" --data "$feats/$set" "${scales[@]}" --graph "$exp/graph" \
