@@ -27,6 +27,16 @@ Mean = Annotated[
     Literal["arithmetic", "geometric"],
     typer.Option("--mean", help="How several models' (tempered) distributions are averaged."),
 ]
+Normaliser = Annotated[
+    str, typer.Option("--normaliser", help="none, plain, kaldi, english, or a YAML file of rules.")
+]
+Alignment = Annotated[
+    Literal["levenshtein", "sclite"],
+    typer.Option("--alignment", help="Fewest errors, or just as NIST's sclite aligns."),
+]
+Partial = Annotated[
+    bool, typer.Option("--partial", help="Score what all files have, and say PARTIAL.")
+]
 Trust = Annotated[
     bool,
     typer.Option("--trust", help="Load TorchScript and torch.export programs: they can run code."),

@@ -1,11 +1,11 @@
 """`asr-kd compare` and `asr-kd compare-frames`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from asr_kd.cli.app import Out, app
+from asr_kd.cli.app import Alignment, Normaliser, Out, Partial, app
 
 
 @app.command("compare")
@@ -35,18 +35,9 @@ def compare_verb(
         Path | None,
         typer.Option("--out", help="Folder for RESULTS.md, report.html, results.json and CSV."),
     ] = None,
-    normaliser: Annotated[
-        str,
-        typer.Option("--normaliser", help="none, plain, kaldi, english, or a YAML file of rules."),
-    ] = "none",
-    alignment: Annotated[
-        Literal["levenshtein", "sclite"],
-        typer.Option("--alignment", help="Fewest errors, or just as NIST's sclite aligns."),
-    ] = "levenshtein",
-    partial: Annotated[
-        bool,
-        typer.Option("--partial", help="Score what all systems have, and say PARTIAL."),
-    ] = False,
+    normaliser: Normaliser = "none",
+    alignment: Alignment = "levenshtein",
+    partial: Partial = False,
     baseline: Annotated[
         str | None, typer.Option("--baseline", help="Compare all others with this system alone.")
     ] = None,

@@ -1,11 +1,11 @@
 """`asr-kd score`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from asr_kd.cli.app import app
+from asr_kd.cli.app import Alignment, Normaliser, Partial, app
 
 
 @app.command("score")
@@ -22,18 +22,9 @@ def score_verb(
     utt2spk: Annotated[
         str | None, typer.Option("--utt2spk", help="Speakers: scores each, and draws whole ones.")
     ] = None,
-    normaliser: Annotated[
-        str,
-        typer.Option("--normaliser", help="none, plain, kaldi, english, or a YAML file of rules."),
-    ] = "none",
-    alignment: Annotated[
-        Literal["levenshtein", "sclite"],
-        typer.Option("--alignment", help="Fewest errors, or just as NIST's sclite aligns."),
-    ] = "levenshtein",
-    partial: Annotated[
-        bool,
-        typer.Option("--partial", help="Score what both files have, and say PARTIAL."),
-    ] = False,
+    normaliser: Normaliser = "none",
+    alignment: Alignment = "levenshtein",
+    partial: Partial = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for wer.json and Kaldi's scoring files.")
     ] = None,
