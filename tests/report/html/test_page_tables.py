@@ -2,7 +2,11 @@
 
 from types import SimpleNamespace
 
+import pytest
+
 from asr_kd.report.html.model import Cell, Column, HtmlReport, HtmlRun, HtmlSet, HtmlSystem, Table
+
+expect = pytest.importorskip("playwright.sync_api").expect
 
 
 def first_column(page, table: str = "#figures table") -> list[str]:
@@ -101,8 +105,8 @@ def test_speakers_have_a_dot_for_each_system_and_lead_to_their_utterances(
     )
     assert rows.nth(1).locator("svg .mark").count() == 2
     page.get_by_role("button", name="a", exact=True).click()
-    assert page.locator("#count").inner_text() == "2 of 4 utterances"
-    assert page.locator("article h3 a").all_inner_texts() == ["a-1", "a-2"]
+    expect(page.locator("#count")).to_have_text("2 of 4 utterances")
+    expect(page.locator("article h3 a")).to_have_text(["a-1", "a-2"])
 
 
 def test_without_speakers_there_is_no_such_part(build: SimpleNamespace, open_report) -> None:

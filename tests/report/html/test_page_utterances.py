@@ -8,8 +8,9 @@ import pytest
 expect = pytest.importorskip("playwright.sync_api").expect
 
 
-def shown(page) -> list[str]:
-    return page.locator("article h3 a").all_inner_texts()
+def shows(page, utt_ids: list[str]) -> None:
+    """Waits: what is typed takes effect after a moment."""
+    expect(page.locator("article h3 a")).to_have_text(utt_ids)
 
 
 def test_words_stand_under_those_of_the_reference(build: SimpleNamespace, open_report) -> None:
@@ -44,12 +45,12 @@ def test_only_errors_only_differences(build: SimpleNamespace, open_report) -> No
     second = build.texts({"right": "a", "both": "b", "one": "a", "other": "c"})
     page = open_report(build.report(build.one_set(ref, {"first": first, "second": second})))
     page.get_by_label("With errors").check()
-    assert shown(page) == ["both", "one", "other"]
-    assert page.locator("#count").inner_text() == "3 of 4 utterances"
+    shows(page, ["both", "one", "other"])
+    expect(page.locator("#count")).to_have_text("3 of 4 utterances")
     page.get_by_label("Systems differ").check()
-    assert shown(page) == ["one", "other"]
+    shows(page, ["one", "other"])
     page.get_by_role("button", name="Clear filters").click()
-    assert len(shown(page)) == 4
+    expect(page.locator("article")).to_have_count(4)
 
 
 def test_search_goes_through_ids_references_and_hypotheses(
@@ -65,7 +66,7 @@ def test_search_goes_through_ids_references_and_hypotheses(
         expect(page.locator("article h3 a")).to_have_text(found)
     search.fill("nowhere")
     page.get_by_text("No utterance is like this.").wait_for()
-    assert shown(page) == []
+    shows(page, [])
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_filters(filters: dict, found: list[str], build: SimpleNamespace, open_r
             control.blur()
         else:
             control.select_option(value)
-    assert shown(page) == found
+    shows(page, found)
 
 
 def test_wrong_in_one_and_right_in_the_other_is_of_the_same_word(
@@ -106,7 +107,7 @@ def test_wrong_in_one_and_right_in_the_other_is_of_the_same_word(
     page.get_by_text("More filters").click()
     page.get_by_label("Wrong in").select_option("student")
     page.get_by_label("Right in").select_option("ensemble")
-    assert shown(page) == ["other"]
+    shows(page, ["other"])
 
 
 def test_orders(build: SimpleNamespace, open_report) -> None:
@@ -123,7 +124,7 @@ def test_orders(build: SimpleNamespace, open_report) -> None:
         "of the reference": ["u10", "u9", "u8"],
     }.items():
         order.select_option(choice)
-        assert shown(page) == expected
+        shows(page, expected)
 
 
 def test_a_link_leads_to_an_utterance_whatever_is_filtered(
@@ -149,14 +150,14 @@ def test_ids_of_any_kind_have_links(build: SimpleNamespace, open_report) -> None
     page = open_report(build.report(build.one_set(ref, {"s": ref})))
     for utt_id in ids:
         page.get_by_role("link", name=utt_id, exact=True).click()
-        assert page.locator("article.target").get_attribute("aria-label") == utt_id
+        expect(page.locator("article.target")).to_have_attribute("aria-label", utt_id)
         page.reload()
-        assert page.locator("article.target").get_attribute("aria-label") == utt_id
+        expect(page.locator("article.target")).to_have_attribute("aria-label", utt_id)
 
 
 def test_a_link_typed_by_hand(build: SimpleNamespace, open_report) -> None:
     page = open_report(build.report(build.one_set({"a+b": ["w"]}, {})), at="#utt=a+b")
-    assert page.locator("article.target").get_attribute("aria-label") == "a+b"
+    expect(page.locator("article.target")).to_have_attribute("aria-label", "a+b")
 
 
 def test_a_link_to_what_is_not_there_says_so(build: SimpleNamespace, open_report) -> None:
@@ -169,7 +170,7 @@ def test_by_keyboard_alone(build: SimpleNamespace, open_report) -> None:
     page.get_by_label("Search").focus()
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowRight")  # from All to With errors
-    assert shown(page) == ["a-1", "b-1"]
+    shows(page, ["a-1", "b-1"])
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")  # opens the filters
@@ -179,10 +180,10 @@ def test_by_keyboard_alone(build: SimpleNamespace, open_report) -> None:
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "a-1"
     page.keyboard.press("PageDown")
-    assert page.evaluate("document.activeElement.textContent") == "b-1"
+    expect(page.locator(":focus")).to_have_text("b-1")
     page.keyboard.press("PageUp")
     page.keyboard.press("Enter")
-    assert page.url.endswith("#utt=a-1")
+    page.wait_for_url("**#utt=a-1")
 
 
 def test_markup_in_transcripts_is_shown_as_it_is(build: SimpleNamespace, open_report) -> None:
