@@ -1,10 +1,14 @@
 """The language folder: symbol tables, lexicon, topology and label set that belong together."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from asr_kd.errors import InputError
 from asr_kd.io.atomic import write_text
@@ -12,6 +16,7 @@ from asr_kd.io.table import read_table
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.lexicon import EPSILON, SENTENCE_END, SENTENCE_START, Lexicon
 from asr_kd.labels.topology import Topology, left_to_right, silence
+from asr_kd.labels.tying import TREE, Tying
 
 _FORMAT = "asr_kd.lang/1"
 
@@ -25,12 +30,14 @@ class Lang:
         topology: HMM of each phone. `dataclasses.replace` it for trained transitions.
         oov: the word that stands for words outside the lexicon; None where there is none.
         silence_prob: probability of silence before, between and after words.
+        tying: pdfs of the states of phones in context; None where each state has one.
     """
 
     lexicon: Lexicon
     topology: Topology
     oov: str | None
     silence_prob: float
+    tying: Tying | None = None
 
     @classmethod
     def build(
@@ -52,8 +59,37 @@ class Lang:
 
     @cached_property
     def label_set(self) -> LabelSet:
-        """One label for each HMM state."""
+        """One label for each HMM state, or for each leaf of its trees."""
+        if self.tying is not None:
+            return self.tying.label_set(self.topology)
         return self.topology.label_set()
+
+    def pdf_id(self, left: str | None, phone: str, right: str | None, state: int) -> int:
+        """The label of a state of a phone between two others; None is the utterance's edge."""
+        if self.tying is not None:
+            return self.tying.pdf_id(left, phone, right, state)
+        return self.topology.first_pdf[phone] + state
+
+    @cached_property
+    def monophone_label(self) -> NDArray[np.int32]:
+        """(V,) for each label the one of its phone and state in `topology.label_set()`."""
+        if self.tying is not None:
+            return self.tying.monophone_label
+        return np.arange(len(self.label_set), dtype=np.int32)
+
+    def trained(self, steps: Mapping[tuple[int, int], int]) -> Topology:
+        """The topology with transition probabilities counted from alignments.
+
+        Those of a phone's state are shared by all its contexts.
+
+        Args:
+            steps: (label, label of the next frame, or -1 at an utterance's end) → count.
+        """
+        label = self.monophone_label.tolist()
+        shared: Counter[tuple[int, int]] = Counter()
+        for (a, b), n in steps.items():
+            shared[label[a], label[b] if b >= 0 else -1] += n
+        return self.topology.trained(shared)
 
     @cached_property
     def words(self) -> dict[str, int]:
@@ -117,6 +153,8 @@ class Lang:
         folder = Path(folder)
         self.lexicon.write(folder)
         self.topology.save(folder / "topo.json")
+        if self.tying is not None:
+            self.tying.save(folder / TREE)
         self.label_set.save(folder / "labels.json")
         for name, symbols in (("words.txt", self.words), ("phones.txt", self.phones)):
             write_text(folder / name, "".join(f"{s} {n}\n" for s, n in symbols.items()))
@@ -140,7 +178,9 @@ class Lang:
             ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{folder / 'lang.json'}: damaged ({error}); make it again") from None
-        lang = cls(Lexicon.read(folder), Topology.load(folder / "topo.json"), oov, silence_prob)
+        tying = Tying.load(folder / TREE) if (folder / TREE).exists() else None
+        topology = Topology.load(folder / "topo.json")
+        lang = cls(Lexicon.read(folder), topology, oov, silence_prob, tying)
         lang.label_set.require_same(
             LabelSet.load(folder / "labels.json"), str(folder / "topo.json"), "its labels.json"
         )
