@@ -23,6 +23,8 @@ class DataDir:
         feats: utterance id → matrix in an archive.
         cmvn: speaker id → statistics in an archive.
         num_frames: utterance id → T.
+        speed: utterance id → how fast its sound is played: 0.9 makes it 10/9 as long and lower.
+            The file utt2speed is ours, Kaldi has pipes instead; without it all are 1.
     """
 
     path: Path
@@ -33,6 +35,7 @@ class DataDir:
     feats: Mapping[str, str] = field(default_factory=dict)
     cmvn: Mapping[str, str] = field(default_factory=dict)
     num_frames: Mapping[str, int] = field(default_factory=dict)
+    speed: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(
@@ -66,6 +69,7 @@ class DataDir:
             wav={k: resolve(path, v) for k, v in values.get("wav", {}).items()},
             segments={k: _parsed(v) for k, v in values.get("segments", {}).items()},
             text=values.get("text", {}),
+            speed={k: float(v) for k, v in values.get("speed", {}).items()},
             feats=values.get("feats", {}),
             cmvn=values.get("cmvn", {}),
             num_frames={k: int(v) for k, v in values.get("num_frames", {}).items()},
@@ -85,6 +89,10 @@ class DataDir:
         for utt_id in self.utt_ids:
             spk2utt[self.utt2spk[utt_id]].append(utt_id)
         return spk2utt
+
+    def original(self, name: str, utt_id: str) -> str:
+        """The name, of an utterance or of its speaker, without the mark of its speed."""
+        return name.removeprefix(speed_mark(self.speed.get(utt_id, 1.0)))
 
     def audio(self, utt_id: str) -> tuple[str, float, float | None]:
         """Where an utterance's sound is: the first arguments of `read_audio`."""
@@ -111,6 +119,7 @@ class DataDir:
             wav={key: value for key, value in self.wav.items() if key in recordings},
             segments=segments,
             text={utt_id: self.text[utt_id] for utt_id in kept if self.text},
+            speed={utt_id: self.speed[utt_id] for utt_id in kept if self.speed},
             feats={utt_id: self.feats[utt_id] for utt_id in kept if self.feats},
             cmvn={s: self.cmvn[s] for s in set(utt2spk.values()) if self.cmvn},
             num_frames={utt_id: self.num_frames[utt_id] for utt_id in kept if self.num_frames},
@@ -127,6 +136,7 @@ class DataDir:
             "segments": segments,
             "text": self.text,
             "utt2spk": self.utt2spk,
+            "speed": {utt_id: f"{speed:g}" for utt_id, speed in self.speed.items()},
             "spk2utt": {speaker: " ".join(utts) for speaker, utts in self.spk2utt.items()},
             "feats": self.feats,
             "cmvn": self.cmvn,
@@ -135,6 +145,11 @@ class DataDir:
         for name, table in tables.items():
             if table:
                 write_table(Path(path) / FILES[name], table)
+
+
+def speed_mark(speed: float) -> str:
+    """What stands before the ids of utterances and speakers of a speed: `sp0.9-`, as in Kaldi."""
+    return "" if speed == 1 else f"sp{speed:g}-"
 
 
 def resolve(folder: Path, name: str) -> str:

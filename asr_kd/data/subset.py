@@ -60,10 +60,16 @@ class Units:
     def of(cls, data: DataDir, by: By, seed: int) -> "Units":
         """The units of a data directory in the seed's order, which depends on their ids only.
 
+        The speeds of an utterance are never parted, nor those of a speaker: they say the same.
+
         Raises:
             InputError: where no length can be found.
         """
-        groups = data.spk2utt if by == "speaker" else {utt: [utt] for utt in data.utt_ids}
+        groups: dict[str, list[str]] = {}
+        for utt in data.utt_ids:
+            name = data.utt2spk[utt] if by == "speaker" else utt
+            groups.setdefault(data.original(name, utt), []).append(utt)
+        groups = dict(sorted(groups.items(), key=lambda item: item[0].encode()))
         names = list(groups)
         names = [names[k] for k in np.random.default_rng(seed).permutation(len(names))]
         lengths = utterance_lengths(data)
@@ -120,15 +126,16 @@ def utterance_lengths(data: DataDir) -> Mapping[str, float]:
     if data.feats:
         archive = Archive(data.feats, data.path / FILES["feats"])
         return {utt: len(archive[utt]) for utt in data.utt_ids}
+    speed = data.speed
     if data.segments:
-        return {utt: segment.end - segment.start for utt, segment in data.segments.items()}
+        return {u: (s.end - s.start) / speed.get(u, 1.0) for u, s in data.segments.items()}
     if not data.wav:
         raise InputError(f"{data.path}: neither {FILES['feats']} nor {FILES['wav']}")
     if piped := [utt for utt, source in data.wav.items() if is_pipe(source)]:
         raise InputError(
             [f"{data.path}: {utt}: the length of a pipe is not known" for utt in piped]
         )
-    return {utt: audio_info(source).seconds for utt, source in data.wav.items()}
+    return {u: audio_info(source).seconds / speed.get(u, 1.0) for u, source in data.wav.items()}
 
 
 def cover(contents: Sequence[frozenset[int]], sizes: NDArray[np.float64]) -> list[int]:

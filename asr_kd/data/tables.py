@@ -5,6 +5,7 @@ file, line and id, and all are listed. Sound and features are not opened here.
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ FILES = {
     "wav": "wav.scp",
     "segments": "segments",
     "text": "text",
+    "speed": "utt2speed",
     "utt2spk": "utt2spk",
     "spk2utt": "spk2utt",
     "feats": "feats.scp",
@@ -24,6 +26,10 @@ FILES = {
     "num_frames": "utt2num_frames",
 }
 """Name in the program → file."""
+
+
+SPEEDS = (0.5, 2.0)
+"""The slowest and the fastest that sound can be played."""
 
 
 class Segment(NamedTuple):
@@ -92,7 +98,7 @@ def structure_faults(
             if len(speaker.split()) > 1
         ]
         whole = "wav" if "segments" not in tables else "segments"
-        for name in (whole, "text", "feats", "num_frames"):
+        for name in (whole, "text", "speed", "feats", "num_frames"):
             if name in tables:
                 faults += _other_ids(tables[name], utt2spk.values, utt2spk.path)
         if "cmvn" in tables:
@@ -101,6 +107,12 @@ def structure_faults(
             faults += _unlike(tables["spk2utt"], utt2spk)
     if "segments" in tables:
         faults += _segment_faults(tables["segments"], tables.get("wav"))
+    if "speed" in tables:
+        faults += [
+            f"{tables['speed'].at(utt)}: {BAD_SPEED}, not {value!r}"
+            for utt, value in tables["speed"].values.items()
+            if parse_speed(value) is None
+        ]
     if "num_frames" in tables:
         faults += [
             f"{tables['num_frames'].at(utt)}: expected a positive whole number, not {value!r}"
@@ -122,6 +134,22 @@ def parse_segment(value: str) -> Segment | None:
         return None
     sound = len(parts) == 3 and math.isfinite(segment.end) and 0 <= segment.start < segment.end
     return segment if sound else None
+
+
+BAD_SPEED = (
+    f"expected a speed from {SPEEDS[0]:g} to {SPEEDS[1]:g} of at most three decimals, like 0.9"
+)
+"""What is said of a speed that `parse_speed` does not take."""
+
+
+def parse_speed(value: str) -> float | None:
+    """Reads how fast sound is played; None where that is no speed of `SPEEDS`.
+
+    Three decimals keep the ratio of the sample rates simple, which the filter's size hangs on.
+    """
+    if not re.fullmatch(r"\d(\.\d{1,3})?", value, re.ASCII):
+        return None
+    return float(value) if SPEEDS[0] <= float(value) <= SPEEDS[1] else None
 
 
 def _bad_white_space(path: Path) -> Iterator[str]:

@@ -145,10 +145,11 @@ def _compute(job: _Job, utt_id: str) -> NDArray[np.float32]:
     path, start, end = job.data.audio(utt_id)
     samples, rate = read_audio(path, start, end, job.allow_pipes)
     wanted = job.config.sample_rate
-    if rate != wanted:
-        if not job.config.resample:  # the header said otherwise, or this is a pipe
-            raise InputError(wrong_rate(path, rate, wanted))
-        samples = resample(samples, rate, wanted)
+    if rate != wanted and not job.config.resample:  # the header said otherwise, or this is a pipe
+        raise InputError(wrong_rate(path, rate, wanted))
+    speed = job.data.speed.get(utt_id, 1.0)
+    if (rate, speed) != (wanted, 1.0):
+        samples = resample(samples, rate, wanted, speed)
     # The noise of an utterance must not depend on its shard, nor on those before it.
     feats = extract(samples, job.config.spec, seed=zlib.crc32(utt_id.encode()))
     if len(feats) and (fault := matrix_fault(feats)):

@@ -2,6 +2,7 @@
 
 import io
 import subprocess
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -89,12 +90,23 @@ def read_audio(
     return samples, rate
 
 
-def resample(samples: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:
-    """Samples (N,) at `rate` Hz -> about N·wanted/rate samples at `wanted` Hz, band-limited."""
+def resample(
+    samples: NDArray[np.float32], rate: int, wanted: int, speed: float = 1.0
+) -> NDArray[np.float32]:
+    """Samples (N,) at `rate` Hz -> N·wanted/(rate·speed) at `wanted` Hz, rounded up, band-limited.
+
+    Args:
+        samples: the sound.
+        rate, wanted: samples per second.
+        speed: how fast it is played, of three decimals at most; pitch and formants go with it.
+    """
     import torch
     from torchaudio.functional import resample as convert
 
-    converted: NDArray[np.float32] = convert(torch.from_numpy(samples), rate, wanted).numpy()
+    ratio = Fraction(wanted, rate) / Fraction(round(1000 * speed), 1000)
+    converted: NDArray[np.float32] = convert(
+        torch.from_numpy(samples), ratio.denominator, ratio.numerator
+    ).numpy()
     return converted
 
 

@@ -12,6 +12,7 @@ from asr_kd.errors import InputError
 
 ID = st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"]), min_size=1, max_size=6)
 TIME = st.floats(0, 1e5, allow_nan=False)
+SPEED = st.integers(500, 2000).map(lambda thousandths: thousandths / 1000)
 
 
 @st.composite
@@ -29,7 +30,7 @@ def data_dirs(draw: st.DrawFn) -> DataDir:
         return DataDir(Path("d"), speakers, wav, segments, text, num_frames=num_frames)
     return DataDir(Path("d"), speakers, dict.fromkeys(utts, "x.wav"), {}, text,
                    dict.fromkeys(utts, "x.ark:7"), dict.fromkeys(speakers.values(), "c.ark:7"),
-                   num_frames)  # fmt: skip
+                   num_frames, {utt: draw(SPEED) for utt in utts})  # fmt: skip
 
 
 @settings(max_examples=60)
@@ -40,7 +41,7 @@ def test_reads_back_what_was_written(
     folder = tmp_path_factory.mktemp("data")
     data.write(folder)
     read = DataDir.read(folder)
-    for name in ("utt2spk", "wav", "segments", "text", "feats", "cmvn", "num_frames"):
+    for name in ("utt2spk", "wav", "segments", "text", "feats", "cmvn", "num_frames", "speed"):
         assert getattr(read, name) == getattr(data, name), name
     for file in folder.iterdir():
         keys = [line.split(" ")[0].encode() for line in file.read_text().splitlines()]
