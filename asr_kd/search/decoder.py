@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr_kd.errors import InputError
+from asr_kd.search.arrays import to_arrays
 
 
 class Path(NamedTuple):
@@ -109,7 +110,4 @@ class GraphDecoder:
 
 def num_input_labels(graph: "kaldifst.StdVectorFst") -> int:
     """The largest input label of a graph: the number of score columns that it needs."""
-    return max(
-        (arc.ilabel for s in range(graph.num_states) for arc in kaldifst.ArcIterator(graph, s)),
-        default=0,
-    )
+    return int(to_arrays(graph).arcs["ilabel"].max(initial=0))

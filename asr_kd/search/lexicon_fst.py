@@ -7,13 +7,14 @@ import kaldifst
 from asr_kd.labels.lang import Lang
 
 
-def lexicon_fst(lang: Lang, disambiguated: bool) -> "kaldifst.StdVectorFst":
+def lexicon_fst(lang: Lang, disambiguated: bool, end: int = 0) -> "kaldifst.StdVectorFst":
     """Builds L.
 
     Args:
         lang: lexicon, symbol tables and the probability of silence.
         disambiguated: whether pronunciations end in the symbols that make L∘G determinisable, and
             back-off arcs of G (#0) pass through.
+        end: input label behind the last phone of an utterance, as C wants it; 0 for none.
 
     Returns:
         L, sorted by output label for composition with a grammar or transcript.
@@ -21,7 +22,11 @@ def lexicon_fst(lang: Lang, disambiguated: bool) -> "kaldifst.StdVectorFst":
     fst = kaldifst.StdVectorFst()
     start, between, pause = fst.add_state(), fst.add_state(), fst.add_state()
     fst.start = start
-    fst.set_final(between, 0.0)
+    stop = between
+    if end:
+        stop = fst.add_state()
+        fst.add_arc(between, kaldifst.StdArc(end, 0, 0.0, stop))
+    fst.set_final(stop, 0.0)
     no_silence, with_silence = -math.log(1 - lang.silence_prob), -math.log(lang.silence_prob)
     silence = lang.phones[lang.lexicon.optional_silence]
 

@@ -16,7 +16,7 @@ from asr_kd.io.atomic import replacing, write_text
 from asr_kd.labels.lang import Lang
 from asr_kd.labels.lexicon import SENTENCE_END, SENTENCE_START, Lexicon, reserved
 from asr_kd.labels.topology import Topology
-from asr_kd.search.decoder import num_input_labels
+from asr_kd.search.arrays import num_arcs
 from asr_kd.search.grammar_fst import grammar_fst
 from asr_kd.search.graph import decoding_graph
 from asr_kd.search.lexicon_fst import lexicon_fst
@@ -191,22 +191,23 @@ def make_graph(
     symbols = "".join(f"{word} {number}\n" for word, number in language.words.items())
     write_text(work / "words.txt", symbols)
     language.label_set.save(work / "labels.json")
-    arcs = sum(graph.num_arcs(state) for state in range(graph.num_states))
-    _logger.info("graph: %d states, %d arcs, %d input labels",
-                 graph.num_states, arcs, num_input_labels(graph))  # fmt: skip
-    artefact.publish({"states": graph.num_states, "arcs": arcs})
+    facts = {"states": graph.num_states, "arcs": num_arcs(graph)}
+    _logger.info("graph: %d states, %d arcs, %d labels",
+                 facts["states"], facts["arcs"], len(language.label_set))  # fmt: skip
+    artefact.publish(facts)
 
 
 def with_transitions(lang: Lang, folder: Path | None, source: str) -> Lang:
     """The language with the transition probabilities that an alignment folder counted.
 
     Raises:
-        InputError: if that folder is of another label set.
+        InputError: if that folder is of other phones or states. Transitions of a phone's state are
+            shared by all its contexts, so that those of any tying, or of none, will do.
     """
     if folder is None:
         return lang
     topology = Topology.load(folder / "topo.json")
-    lang.label_set.require_same(topology.label_set(), source, str(folder))
+    lang.topology.label_set().require_same(topology.label_set(), source, str(folder))
     return replace(lang, topology=topology)
 
 

@@ -13,7 +13,7 @@ from asr_kd.labels.topology import Topology
 from asr_kd.search.decoder import GraphDecoder
 from asr_kd.search.decoder import Path as DecodedPath
 from asr_kd.search.grammar_fst import grammar_fst
-from asr_kd.search.graph import decoding_graph, training_graph
+from asr_kd.search.graph import TrainingGraphs, decoding_graph, training_graph
 from asr_kd.search.ngram import Entry, NgramModel
 
 # Two homophones (BE, BEE), a prefix (B of BE), a word with two variants, an <UNK> of silence.
@@ -159,13 +159,15 @@ def test_decoding_is_exhaustive_search_over_sentences() -> None:
     lang = Lang.build(LEXICON, 1, 2, "<UNK>", 0.5)
     graph = decoding_graph(lang, grammar_fst(lang, BIGRAMS))
     decoder = GraphDecoder(graph, len(lang.label_set), beam=1000.0)
+    graphs = TrainingGraphs(lang)
     rng = np.random.default_rng(3)
     for trial in range(12):
         scores = (rng.normal(size=(4, len(lang.label_set))) * 2).astype(np.float32)
         costs = {}
         for length in range(4):
             for words in product(("A", "BE", "BEE", "B"), repeat=length):
-                path = align(lang, " ".join(words), scores)
+                transcript = graphs([lang.words[word] for word in words])
+                path = GraphDecoder(transcript, len(lang.label_set), 100.0).decode(scores)
                 if path.complete:
                     costs[words] = path.cost + lm_cost(BIGRAMS, words)
         best = min(costs, key=lambda words: costs[words])

@@ -7,6 +7,7 @@ searches graphs reads a damaged file without looking at its numbers.
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,6 +134,12 @@ def _string(data: bytes, position: int) -> tuple[str, int]:
 
 def write_fst(path: Path, fst: Fst) -> None:
     """Writes a vector FST, atomically."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        put_fst(file, fst)
+
+
+def put_fst(file: BinaryIO, fst: Fst) -> None:
+    """Writes a vector FST to an open file."""
     header = struct.pack("<ii6si8s", _MAGIC, 6, b"vector", 8, b"standard")
     header += struct.pack("<iiQqqq", _VECTOR_VERSION, 0, _EXPANDED_MUTABLE, fst.start,
                           len(fst.finals), len(fst.arcs))  # fmt: skip
@@ -146,6 +153,5 @@ def write_fst(path: Path, fst: Fst) -> None:
     body[heads + 1] = counts & 0xFFFFFFFF
     body[heads + 2] = counts >> 32
     body[~is_head] = np.ascontiguousarray(fst.arcs).view("<u4")
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(header)
-        file.write(body.tobytes())
+    file.write(header)
+    file.write(body.data)

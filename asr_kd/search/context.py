@@ -1,0 +1,131 @@
+"""C: phones in, context-dependent models out (Mohri, Pereira & Riley 2002, section 2.4)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import kaldifst
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from asr_kd.labels.lang import Lang
+from asr_kd.labels.tying import LEFT, Node
+from asr_kd.search.arrays import arc_array, collect, from_arrays
+
+
+class Model(NamedTuple):
+    """A phone in all contexts in which its states have the same pdfs.
+
+    Attributes:
+        phone: name.
+        pdf_ids: one for each HMM state.
+    """
+
+    phone: str
+    pdf_ids: tuple[int, ...]
+
+
+class Context:
+    """The models of a language, and the FST that finds them for a sequence of phones.
+
+    Output labels are those of phones.txt, and `end` behind the last phone of an utterance. Input
+    labels are model + 1, and behind those the symbols that mean no model: #0, #1, … and, with right
+    context, one that stands where the first phone was read and its right neighbour is not known
+    yet. (Were it epsilon, a symbol before the first phone and the same one behind it would look
+    alike, and HCLG could not be determinised.)
+
+    Args:
+        lang: phones, states and their tying.
+
+    Attributes:
+        models: all different ones.
+        num_symbols: how many input labels mean no model.
+        end: output label at the end of an utterance, greater than those of phones.txt.
+        fst: C, sorted by output label.
+    """
+
+    def __init__(self, lang: Lang) -> None:
+        self.models: list[Model] = []
+        labels = []
+        for phone in lang.topology.hmms:
+            pdf_ids = pdfs_in_context(lang, phone)
+            found, index = np.unique(
+                pdf_ids.reshape(-1, pdf_ids.shape[-1]), axis=0, return_inverse=True
+            )
+            labels.append(len(self.models) + 1 + index.reshape(pdf_ids.shape[:-1]))
+            self.models += [Model(phone, tuple(row)) for row in found.tolist()]
+        self.end = len(lang.phones)
+        self.num_symbols = lang.num_disambiguation + 1
+        self.fst = self._build(lang, np.stack(labels))
+
+    def _build(self, lang: Lang, labels: NDArray[np.int64]) -> "kaldifst.StdVectorFst":
+        """C from the input labels of (phone, left, right), neighbours as in `pdfs_in_context`."""
+        phones = np.array([lang.phones[phone] for phone in lang.topology.hmms])
+        marks = np.array([lang.phones[f"#{k}"] for k in range(lang.num_disambiguation)])
+        symbols = len(self.models) + 1 + np.arange(self.num_symbols)
+        count, lefts, rights = labels.shape
+        b = np.arange(count)
+        if rights == 1:  # a state for each left neighbour
+            a = np.arange(lefts)[:, None]
+            start, final = 0, lefts
+            following = b + 1 if lefts > 1 else 0
+            pieces: list[tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]] = [
+                (a, labels[b, a, 0], phones, following),
+                (a, 0, self.end, final),
+            ]
+        else:  # a state for each phone b behind an a that waits for its right neighbour c
+            states = np.arange(lefts)[:, None] * count + b
+            start, final = states.size, states.size + 1
+            left, middle, c = np.arange(lefts)[:, None, None], b[:, None], b
+            pieces = [
+                (states[:, :, None], labels[middle, left, c + 1], phones, states[1:]),
+                (states, labels[:, :, 0].T, self.end, final),
+                (start, symbols[-1], phones, states[0]),
+                (start, 0, self.end, final),
+            ]
+        everywhere = np.setdiff1d(np.arange(final + 1), final)[:, None]
+        pieces.append((everywhere, symbols[:-1], marks, everywhere))
+        sources, arcs = [], []
+        for source, ilabels, olabels, targets in pieces:
+            columns = np.broadcast_arrays(source, ilabels, olabels, targets)
+            sources.append(columns[0].ravel())
+            arcs.append(arc_array(columns[1], columns[2], 0.0, columns[3]))
+        finals = np.full(final + 1, np.inf, np.float32)
+        finals[final] = 0.0
+        fst = from_arrays(collect(start, finals, np.concatenate(sources), np.concatenate(arcs)))
+        kaldifst.arcsort(fst, "olabel")
+        return fst
+
+
+def pdfs_in_context(lang: Lang, phone: str) -> NDArray[np.int64]:
+    """The pdf-ids of a phone's states in all contexts.
+
+    Returns:
+        (left neighbours, right neighbours, states). Neighbour 0 is the edge of the utterance, 1 the
+        topology's first phone and so on; an axis of neighbours that do not matter has length 1.
+    """
+    hmm = lang.topology.hmms[phone]
+    if lang.tying is None:
+        first = lang.topology.first_pdf[phone]
+        return np.arange(first, first + hmm.num_states)[None, None]
+    neighbours: list[str | None] = [None, *lang.topology.hmms]
+    shape = (len(neighbours), len(neighbours) if lang.tying.right else 1)
+    return np.stack(
+        [_leaves(tree, np.empty(shape, np.int64), neighbours) for tree in lang.tying.trees[phone]],
+        axis=-1,
+    )
+
+
+def _leaves(
+    node: Node, pdf_ids: NDArray[np.int64], neighbours: Sequence[str | None]
+) -> NDArray[np.int64]:
+    """Fills (left, right) with a tree's leaves: the tree is walked once, not once a context."""
+    waiting = [(node, np.ones(pdf_ids.shape, np.bool_))]
+    while waiting:
+        node, here = waiting.pop()
+        if isinstance(node, int):
+            pdf_ids[here] = node
+            continue
+        asked = np.array([phone in node.question.phones for phone in neighbours])
+        answer = asked[:, None] if node.question.context == LEFT else asked
+        waiting += [(node.yes, here & answer), (node.no, here & ~answer)]
+    return pdf_ids
