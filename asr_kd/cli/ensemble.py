@@ -106,6 +106,7 @@ def weigh_teachers_verb(
         ),
     ] = None,
     device: Device = "auto",
+    trust: Trust = False,
     unnormalised: Unnormalised = None,
 ) -> None:
     """Finds weights for an average of teachers on dev data, and what each teacher adds to it.
@@ -120,7 +121,7 @@ def weigh_teachers_verb(
     from asr_kd.report.weigh import weigh_teachers
 
     specs = as_posteriors(teachers, unnormalised)
-    weigh_teachers(specs, data, ali, out, decoded or (), torch_device(device))
+    weigh_teachers(specs, data, ali, out, decoded or (), torch_device(device), trust)
 
 
 def _numbers(text: str, option: str) -> tuple[float, ...]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from asr_kd.cli.app import Device, Jobs, Out, app
+from asr_kd.cli.app import Device, Jobs, Out, Trust, app
 
 
 @app.command("cluster-labels")
@@ -29,6 +29,7 @@ def cluster_labels_verb(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the first centroids.")] = 0,
     device: Device = "auto",
     nj: Jobs = 1,
+    trust: Trust = False,
 ) -> None:
     """Clusters the labels that a model confuses: on-line K-means on its posteriors' covariance.
 
@@ -37,7 +38,8 @@ def cluster_labels_verb(
     """
     from asr_kd.distill.cluster_labels import Source, cluster_labels
 
-    cluster_labels(Source(generalist, data, ali, temperature, device), clusters, out, seed, nj)
+    source = Source(generalist, data, ali, temperature, device, trust)
+    cluster_labels(source, clusters, out, seed, nj)
 
 
 @app.command("combine-specialists")

@@ -47,6 +47,7 @@ class Source:
         temperature: of the posteriors. A trained network is so sure of most frames that at T = 1
             the covariance hardly tells what it could confuse; softened posteriors do.
         device: where a network runs.
+        trust: whether programs that can run any code may be loaded.
     """
 
     generalist: str
@@ -54,6 +55,7 @@ class Source:
     ali: Path | None = None
     temperature: float = 3.0
     device: str = "auto"
+    trust: bool = False
 
 
 def cluster_labels(
@@ -114,7 +116,8 @@ def cluster_labels(
 
 @lru_cache(maxsize=1)
 def _open(source: Source) -> Teacher:
-    return open_teacher(source.generalist, source.data, torch_device(source.device))
+    device = torch_device(source.device)
+    return open_teacher(source.generalist, source.data, device, source.trust)
 
 
 def _faults(source: Source, teacher: Teacher, data: DataDir) -> list[str]:

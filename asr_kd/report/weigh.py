@@ -51,6 +51,7 @@ def weigh_teachers(
     out: Path,
     decoded: Sequence[Path] = (),
     device: torch.device | str = "cpu",
+    trust: bool = False,
 ) -> None:
     """Publishes `weights.json`, for `dump-targets --weights OUT:RULE`, and `WEIGHTS.md`.
 
@@ -63,13 +64,14 @@ def weigh_teachers(
         out: folder to publish.
         decoded: for each teacher in the same order its decode directory of this data; or none.
         device: where networks run.
+        trust: whether programs that can run any code may be loaded.
 
     Raises:
         InputError: all faults of the inputs, before any work; then, for a frame whose label has no
             probability from any teacher, the utterance.
     """
     inputs: dict[str, Path | str] = {"data": data_dir, "ali": ali_dir}
-    teachers = open_teachers(specs, data_dir, device)
+    teachers = open_teachers(specs, data_dir, device, trust)
     inputs |= {f"teacher{m}": teacher.digest for m, teacher in enumerate(teachers, start=1)}
     inputs |= own_features(specs)
     inputs |= {f"decoded{m}": folder for m, folder in enumerate(decoded, start=1)}
@@ -118,6 +120,7 @@ def weigh_teachers(
     found.save(work)
     options = [("--data", str(data_dir)), ("--ali", str(ali_dir)), ("--out", str(out))]
     options += [("--decoded", str(folder)) for folder in decoded]
+    options += [("--trust", "")] * trust
     write_text(work / PAGE, weights_page(found, command_text(VERB, specs, options)))
     artefact.publish()
     for name, rule in found.rules.items():

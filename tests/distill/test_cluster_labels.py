@@ -7,8 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
 
+import asr_kd.cli.specialists  # noqa: F401
 from asr_kd.artefact import read_manifest
+from asr_kd.cli.app import app
 from asr_kd.config import config_dict
 from asr_kd.distill.cluster_labels import Source, cluster_labels
 from asr_kd.distill.cluster_report import by_phone
@@ -173,3 +178,27 @@ def test_names_are_grouped_by_phone_and_state() -> None:
     assert (
         by_phone(["M_0", "M_2", "N_1", "three", "A_b", "_1"]) == "M: 0 2 · N: 1 · three · A_b · _1"
     )
+
+
+def test_a_program_is_heard_where_it_is_trusted(planted: Path) -> None:
+    """Features that are log-posteriors, and a program that passes them on."""
+    model = planted / "program"
+    model.mkdir()
+    torch.jit.save(torch.jit.script(nn.Identity()), str(model / "net.pt"))
+    LABELS.save(model / "labels.json")
+    spec = config_dict(FeatureSpec(kind="external", name="posts", dim=8))
+    (model / "model.yaml").write_text(
+        json.dumps({"source": "net.pt", "labels": "labels.json", "features": spec})
+    )
+    (planted / "data" / "feature.json").write_text(json.dumps(spec))
+    write_table(planted / "data" / "utt2num_frames", dict.fromkeys(read_utts(planted), "25"))
+    (planted / "posts.scp").replace(planted / "data" / "feats.scp")
+    options = ["cluster-labels", str(model), "--data", str(planted / "data"), "--clusters", "3",
+               "--temperature", "1", "--out", str(planted / "out")]  # fmt: skip
+    refused = CliRunner().invoke(app, options)
+    assert isinstance(refused.exception, InputError)
+    assert "if you trust who made it, say --trust" in str(refused.exception)
+    assert not (planted / "out").exists()
+    done = CliRunner().invoke(app, [*options, "--trust"])
+    assert done.exit_code == 0, done.exception
+    assert Clusters.load(planted / "out").members == tuple(map(tuple, [NASAL, E_SET, SILENCE]))

@@ -331,3 +331,25 @@ def test_all_decodings_are_looked_at(dev: Path) -> None:
         weigh_teachers(specs_of(dev), dev / "dev", dev / "ali", dev / "out", decoded)
     assert [folder.name in fault for folder, fault in
             zip(decoded, refused.value.faults, strict=True)] == [True] * 3  # fmt: skip
+
+
+def test_a_program_is_weighed_where_it_is_trusted(dev: Path) -> None:
+    model = dev / "program"
+    model.mkdir()
+    net = torch.nn.Linear(2, 3)
+    torch.jit.save(torch.jit.script(net), str(model / "net.pt"))
+    LABELS.save(model / "labels.json")
+    features = {"kind": "external", "name": "random2", "dim": 2}
+    (model / "model.yaml").write_text(
+        json.dumps({"source": "net.pt", "labels": "labels.json", "features": features})
+    )
+    options = ["weigh-teachers", str(model), *specs_of(dev)[:1], "--data", str(dev / "dev"),
+               "--ali", str(dev / "ali"), "--out", str(dev / "out")]  # fmt: skip
+    refused = CliRunner().invoke(app, options)
+    assert isinstance(refused.exception, InputError)
+    assert "if you trust who made it, say --trust" in str(refused.exception)
+    assert not (dev / "out").exists()
+    done = CliRunner().invoke(app, [*options, "--trust"])
+    assert done.exit_code == 0, done.exception
+    assert TeacherWeights.load(dev / "out").num_frames == sum(FRAMES.values())
+    assert "--trust" in (dev / "out" / "WEIGHTS.md").read_text()
