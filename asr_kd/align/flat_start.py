@@ -5,10 +5,13 @@ count transitions, re-estimate, split Gaussians, and again.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
+from numpy.typing import NDArray
 from pydantic import PositiveInt
 
 from asr_kd.align.folder import Scores, align_shard, publish_alignment
@@ -17,7 +20,7 @@ from asr_kd.align.viterbi_training import TrainingConfig, ViterbiTraining
 from asr_kd.artefact import Artefact
 from asr_kd.config import Config, config_dict
 from asr_kd.data.directory import DataDir
-from asr_kd.errors import AsrKdError
+from asr_kd.errors import AsrKdError, InputError
 from asr_kd.features.reader import FeatureReader
 from asr_kd.features.spec import read_spec
 from asr_kd.labels.gmm import DESCRIPTION, GmmModel
@@ -56,20 +59,50 @@ def flat_start(data: Path, lang: Path, out: Path, config: FlatStartConfig, nj: i
     artefact = Artefact(out, "flat-start", config_dict(config), {"data": data, "lang": lang})
     if artefact.is_done():
         return
+    language = Lang.read(lang)
+    if language.tying is not None:
+        raise InputError(
+            f"{lang}: a language of tied states, which cannot be trained from nothing: begin with "
+            f"the output of `asr-kd prepare-lang`, or with an alignment: `asr-kd train-gmm`"
+        )
+    train_and_align(artefact, data, lang, config, nj)
+
+
+def train_and_align(
+    artefact: Artefact,
+    data: Path,
+    lang: Path,
+    config: FlatStartConfig,
+    nj: int,
+    first: Mapping[str, NDArray[Any]] | None = None,
+) -> None:
+    """Trains GMMs, aligns their data, and publishes both.
+
+    Args:
+        artefact: what is made, not done yet.
+        data: feature directory with transcripts.
+        lang: language folder.
+        config: training and search.
+        nj: local processes of the last alignment.
+        first: utterance id → pdf-ids (T,) to begin with; without it, equal stretches.
+
+    Raises:
+        InputError: as `flat_start`.
+    """
     folder = DataDir.read(data, require=("feats", "text"))
     language = Lang.read(lang)
     transcripts = language.encode(folder.text, str(data / "text"))
     reader, spec = FeatureReader(folder, cmvn="speaker"), config_dict(read_spec(data))
+    _open.cache_clear()
     work = artefact.begin()
     if rank_and_world()[0] == 0 and not (work / DESCRIPTION).is_file():
         training = ViterbiTraining(
-            language, transcripts, reader, folder.num_frames, config.training
+            language, transcripts, reader, folder.num_frames, config.training, first
         )
         training.run()
         training.topology.save(work / "topo.json")
         model = GmmModel(training.gmms, language.label_set, "speaker", config.training.deltas, spec)
         model.save(work)
-    _open.cache_clear()
     _wait_for(work / DESCRIPTION)
     shards = split(folder.utt_ids, config.shard_size)
     func = partial(

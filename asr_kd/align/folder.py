@@ -102,7 +102,7 @@ def publish_alignment(
     lang.label_set.save(work / "labels.json")
     write_priors(work, counts.tolist(), lang.label_set)
     if not (work / "topo.json").is_file():  # a flat start's are part of its model
-        lang.topology.trained(steps).save(work / "topo.json")
+        lang.trained(steps).save(work / "topo.json")
     write_text(work / "failed.txt", "".join(f"{u} {failed[u]}\n" for u in sorted(failed)))
     retried = sum(fact["retried"] for fact in facts)
     _logger.info("aligned %d utterances, %d frames; %d failed, %d needed the wider beam",

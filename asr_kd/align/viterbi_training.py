@@ -1,9 +1,10 @@
-"""Viterbi training of monophone GMMs, from equal alignment to the full number of Gaussians."""
+"""Viterbi training of GMMs, from a first alignment to the full number of Gaussians."""
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import kaldifst
 import numpy as np
@@ -26,7 +27,7 @@ _logger = logging.getLogger("asr_kd.align")
 
 
 class TrainingConfig(Config):
-    """How monophone GMMs are trained.
+    """How GMMs are trained.
 
     Attributes:
         gaussians: total number in all states, reached by splitting.
@@ -36,8 +37,9 @@ class TrainingConfig(Config):
         realign_every: after that, the data is aligned before every n-th.
         deltas: order of the time derivatives appended to the features.
         variance_floor: least variance, as a fraction of that of all frames.
-        max_frames: frames to train on at most; the shortest utterances are taken.
-        seed: of equal alignment and splitting.
+        max_frames: frames to train on at most; the shortest utterances are taken where there is
+            no alignment yet, others at random.
+        seed: of equal alignment, splitting, and utterances at random.
         search: of the alignments.
     """
 
@@ -62,13 +64,16 @@ class ViterbiTraining:
         feats: utterance id → normalised features (T, F), read once.
         num_frames: utterance id → T, where known before reading.
         config: how to train.
+        first: utterance id → pdf-ids (T,) to begin with; utterances without are left out. Without
+            it, each state of a transcript gets an equal stretch.
 
     Attributes:
         gmms: the mixtures so far.
         topology: transition probabilities so far.
 
     Raises:
-        InputError: if not one utterance is long enough for its transcript.
+        InputError: if not one utterance is long enough for its transcript, or for utterances whose
+            first alignment is of another length.
     """
 
     def __init__(
@@ -78,8 +83,10 @@ class ViterbiTraining:
         feats: Mapping[str, NDArray[np.float32]],
         num_frames: Mapping[str, int],
         config: TrainingConfig,
+        first: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
         self._config = config
+        self._first = first
         self._rng = np.random.default_rng(config.seed)
         self._aligner = Aligner(lang, config.search, transcripts)
         self.topology: Topology = lang.topology
@@ -92,7 +99,7 @@ class ViterbiTraining:
     def run(self) -> None:
         """All iterations."""
         config = self._config
-        pdf_ids = self._align_equally()
+        pdf_ids = self._align_equally() if self._first is None else self._align_as(self._first)
         most = len(self.gmms.starts)
         with progress(config.iterations, "train GMMs", "iterations") as advance:
             for i in range(config.iterations):
@@ -114,11 +121,21 @@ class ViterbiTraining:
             names = [self._lang.label_set.names[label] for label in unseen]
             _logger.warning("%d states without training frames: %s", len(unseen), " ".join(names))
 
+    def _order(self, num_frames: Mapping[str, int]) -> list[str]:
+        """The utterances that may be trained on, those to prefer first."""
+        transcripts = self._aligner.transcripts
+        if self._first is None:
+            return sorted(transcripts, key=lambda u: (num_frames.get(u, 0), u))
+        utt_ids = sorted(utt_id for utt_id in transcripts if utt_id in self._first)
+        _logger.info("%d of %d utterances are aligned", len(utt_ids), len(transcripts))
+        self._rng.shuffle(utt_ids)
+        return utt_ids
+
     def _read(
         self, feats: Mapping[str, NDArray[np.float32]], num_frames: Mapping[str, int]
     ) -> NDArray[np.float32]:
         """Features with deltas, (N, D), of the utterances to train on."""
-        utt_ids = sorted(self._aligner.transcripts, key=lambda u: (num_frames.get(u, 0), u))
+        utt_ids = self._order(num_frames)
         failed: dict[str, str] = {}
         parts, total = [], 0
         with progress(len(utt_ids), "read features") as advance:
@@ -134,6 +151,8 @@ class ViterbiTraining:
                 self._utts.append(utt_id)
                 total += len(raw)
         report_failures(failed, len(utt_ids))
+        if not utt_ids:
+            raise InputError("no utterance with a transcript is aligned")
         if not parts:
             raise InputError([f"{u}: cannot be aligned: {reason}" for u, reason in failed.items()])
         _logger.info("training on %d utterances, %d frames", len(self._utts), total)
@@ -155,10 +174,35 @@ class ViterbiTraining:
                 pdf_ids[frames] = np.array(kaldifst.get_linear_symbol_sequence(path)[1]) - 1
         return pdf_ids
 
+    def _align_as(self, first: Mapping[str, NDArray[Any]]) -> NDArray[np.int32]:
+        """(N,) pdf-ids as given; estimates the transition probabilities from them."""
+        given = [np.asarray(first[utt_id], np.int32) for utt_id in self._utts]
+        lengths = np.diff(self._stretches).tolist()
+        if faults := [
+            f"{utt_id}: {len(pdf_ids)} labels for {length} frames of features"
+            for utt_id, pdf_ids, length in zip(self._utts, given, lengths, strict=True)
+            if len(pdf_ids) != length
+        ]:
+            raise InputError(faults)
+        self._count(given)
+        return np.concatenate(given)
+
+    def _count(self, alignments: Iterable[NDArray[np.int32]]) -> None:
+        """Re-estimates the transition probabilities."""
+        steps: Counter[tuple[int, int]] = Counter()
+        for pdf_ids in alignments:
+            steps.update(count_steps(pdf_ids))
+        self.topology = self._lang.trained(steps)
+        self._aligner = Aligner(
+            replace(self._lang, topology=self.topology),
+            self._config.search,
+            self._aligner.transcripts,
+        )
+
     def _realign(self) -> NDArray[np.int32]:
         """(N,) pdf-ids of the best paths; re-estimates the transition probabilities."""
         pdf_ids = np.full(len(self._feats), _UNALIGNED, np.int32)
-        steps: Counter[tuple[int, int]] = Counter()
+        aligned_as = []
         failed: dict[str, str] = {}
         for i, utt_id in enumerate(self._utts):
             frames = self._stretch(i)
@@ -167,15 +211,10 @@ class ViterbiTraining:
                 failed[utt_id] = aligned.reason
                 continue
             pdf_ids[frames] = aligned.pdf_ids
-            steps.update(count_steps(aligned.pdf_ids))
+            aligned_as.append(aligned.pdf_ids)
         if len(failed) == len(self._utts):
             raise InputError([f"{u}: cannot be aligned: {reason}" for u, reason in failed.items()])
         if failed:
             _logger.info("%d utterances not aligned in this iteration", len(failed))
-        self.topology = self._lang.topology.trained(steps)
-        self._aligner = Aligner(
-            replace(self._lang, topology=self.topology),
-            self._config.search,
-            self._aligner.transcripts,
-        )
+        self._count(aligned_as)
         return pdf_ids

@@ -17,6 +17,8 @@ _VERBS = (
     "data",
     "features",
     "align",
+    "tying",
+    "units",
     "train",
     "correct",
     "ensemble",

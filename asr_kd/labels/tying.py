@@ -122,8 +122,8 @@ class Tying:
         if ours != theirs:
             differing = sorted({phone for phone, _ in set(ours) ^ set(theirs)})
             raise InputError(
-                f"the trees are of other phones or numbers of states than the topology "
-                f"({', '.join(differing[:3]) or 'in another order'}); make the language folder again"
+                f"the trees are of other phones or numbers of states than the topology ("
+                f"{', '.join(differing[:3]) or 'in another order'}); make the language folder again"
             )
         names = {leaf: f"{phone}_{state}.{leaf}" for phone, state, leaf in self._leaves()}
         kind = f"{KIND} {hash_json(self.to_dict())[:16]}"
