@@ -11,6 +11,8 @@ from asr_kd.errors import InputError
 from asr_kd.io.atomic import write_text
 
 HMM_STATES = "hmm-states"
+CTC = "ctc-"
+"""How the kinds of CTC's label sets begin; label 0 is then the blank."""
 _FORMAT = "asr_kd.labels/1"
 
 
@@ -47,6 +49,11 @@ class LabelSet:
     def __len__(self) -> int:
         """V, the number of labels."""
         return len(self.names)
+
+    @property
+    def is_ctc(self) -> bool:
+        """Whether label 0 is CTC's blank and the others are tokens."""
+        return self.kind.startswith(CTC)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -133,7 +140,13 @@ class LabelSet:
             longer, name = (self, ours) if len(self) > len(other) else (other, theirs)
             shorter = min(len(self), len(other))
             faults.append(f"label {shorter} is {longer.names[shorter]!r} in {name} only")
-        raise InputError([*faults, "use artefacts made with one language folder (prepare-lang)"])
+        raise InputError(
+            [
+                *faults,
+                "use artefacts made with one language folder (prepare-lang), "
+                "or one folder of units (train-units)",
+            ]
+        )
 
     def _summary(self) -> str:
         return f"{len(self)} {self.kind} (digest {self.digest[:12]})"

@@ -1,0 +1,202 @@
+"""Units of spelling: pieces of words by sentencepiece, as the labels of CTC models.
+
+Label 0 is the blank; label i > 0 is piece i of the model, whose piece 0, <unk>, no text may need.
+Text is normalised by a normaliser of ours before and by nothing after, so that words mean the same
+in transcripts, language models and references.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import sentencepiece
+
+from asr_kd.artefact import hash_json
+from asr_kd.errors import InputError
+from asr_kd.io.atomic import write_bytes, write_text
+from asr_kd.labels.label_set import CTC, LabelSet
+from asr_kd.score.normalise import Normaliser, normaliser
+
+Kind = Literal["unigram", "bpe", "char"]
+BLANK_NAME = "<blank>"
+WORD_START = "\u2581"
+"""The mark with which the first piece of a word begins; it may be a piece of its own."""
+
+MODEL, SETTINGS, RULES = "units.model", "units.json", "normaliser.yaml"
+_FORMAT = "asr_kd.units/1"
+
+
+@dataclass(frozen=True)
+class Units:
+    """A sentencepiece model and what is done to text before it.
+
+    Attributes:
+        kind: unigram, bpe or char.
+        model: the model's file, as bytes.
+        normaliser: what is done to the words of a text before they are spelled.
+        rules: the normaliser's YAML file, where it has one.
+
+    Raises:
+        InputError: for a model that is none, or not one of `train-units`.
+    """
+
+    kind: Kind
+    model: bytes
+    normaliser: Normaliser
+    rules: Path | None = None
+
+    def __post_init__(self) -> None:
+        pieces = self._pieces
+        tests = (pieces.is_control, pieces.is_unknown, pieces.is_unused, pieces.is_byte)
+        special = [
+            pieces.id_to_piece(i) for i in range(1, len(pieces)) if any(test(i) for test in tests)
+        ]
+        if not len(pieces) or not pieces.is_unknown(0) or special:
+            raise InputError(
+                f"not a model of `asr-kd train-units`: {len(pieces)} pieces, "
+                f"special ones: {' '.join(special) or 'no <unk>'}"
+            )
+
+    @cached_property
+    def _pieces(self) -> sentencepiece.SentencePieceProcessor:
+        if not self.model:
+            raise InputError("an empty sentencepiece model")
+        try:
+            return sentencepiece.SentencePieceProcessor(model_proto=self.model)
+        except RuntimeError as error:
+            raise InputError(f"not a sentencepiece model: {error}") from None
+
+    @cached_property
+    def label_set(self) -> LabelSet:
+        """The blank and the pieces; its kind tells the model and the normaliser apart."""
+        digest = hash_json([self.model.hex(), self.normaliser.to_dict()])[:12]
+        names = (self._pieces.id_to_piece(i) for i in range(1, len(self._pieces)))
+        return LabelSet(f"{CTC}{self.kind}-{digest}", (BLANK_NAME, *names))
+
+    def normalise(self, text: str) -> list[str]:
+        """The words of a text as they are spelled."""
+        return self.normaliser.rewrite(text.split())
+
+    def encode(self, text: str) -> list[int]:
+        """Labels (from 1 on) of a text, normalised first; none for no words.
+
+        Raises:
+            InputError: naming the characters that the units lack.
+        """
+        return self.spell(self.normalise(text))
+
+    def spell(self, words: Sequence[str]) -> list[int]:
+        """Labels of words that are normalised already.
+
+        Raises:
+            InputError: naming the characters that the units lack.
+        """
+        text = " ".join(words)
+        labels = self._pieces.encode(text)
+        if 0 in labels or WORD_START in text:
+            pieces = self._pieces.encode(text, out_type=str)
+            lacking = {p for p, i in zip(pieces, labels, strict=True) if not i}
+            lacking |= {WORD_START} & set(text)
+            shown = " ".join(sorted("".join(sorted(lacking))))
+            raise InputError(f"the units have no {shown}")
+        return labels
+
+    def decode(self, labels: Iterable[int]) -> str:
+        """The text of labels; blanks are left out, repeated labels are not one."""
+        names = self.label_set.names
+        return " ".join(join_pieces(names[label] for label in labels if label))
+
+    def encode_all(self, text: Mapping[str, str], source: str) -> dict[str, list[int]]:
+        """Transcripts as labels.
+
+        Args:
+            text: utterance id → words.
+            source: where it came from, for messages.
+
+        Raises:
+            InputError: every utterance that cannot be encoded, with the characters at fault.
+        """
+        words = self.normaliser.apply({utt_id: line.split() for utt_id, line in text.items()}).text
+        faults, encoded = [], {}
+        for utt_id, normalised in words.items():
+            try:
+                encoded[utt_id] = self.spell(normalised)
+            except InputError as error:
+                faults += [f"{source}: {utt_id}: {fault}" for fault in error.faults]
+        if faults:
+            hint = "correct the text, use another normaliser, or train units on text with them"
+            raise InputError([*faults, hint])
+        return encoded
+
+    def starts_word(self) -> list[bool]:
+        """For each label whether it is the first piece of a word."""
+        return [name.startswith(WORD_START) for name in self.label_set.names]
+
+    def write(self, folder: Path) -> None:
+        """Writes units.model, units.json, labels.json and the normaliser's rules."""
+        folder = Path(folder)
+        settings = {
+            "format": _FORMAT, "kind": self.kind, "normaliser": self.normaliser.to_dict(),
+            "rules": RULES if self.rules is not None else None,
+        }  # fmt: skip
+        write_bytes(folder / MODEL, self.model)
+        if self.rules is not None:
+            shutil.copyfile(self.rules, folder / RULES)
+        write_text(folder / SETTINGS, json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
+        self.label_set.save(folder / "labels.json")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Units":
+        """Reads the folder that `write` wrote: units, tokens, or a graph made of them.
+
+        Raises:
+            InputError: if it is none, is damaged, or this version's normaliser is another.
+        """
+        folder = Path(folder)
+        settings = _settings(folder)
+        rules = folder / RULES if settings["rules"] else None
+        ours = normaliser(str(rules) if rules else settings["normaliser"]["name"])
+        if ours.to_dict() != settings["normaliser"]:
+            then = settings["normaliser"]
+            raise InputError(
+                f"{folder / SETTINGS}: made with the normaliser {then['name']} version "
+                f"{then['version']} (sha256 {then['sha256'][:12]}), here is {ours.describe()}; "
+                f"train the units again, or install the version of then"
+            )
+        try:
+            units = cls(settings["kind"], (folder / MODEL).read_bytes(), ours, rules)
+        except InputError as error:
+            raise InputError([f"{folder / MODEL}: {fault}" for fault in error.faults]) from None
+        except FileNotFoundError:
+            raise InputError(f"{folder}: no {MODEL}; make the folder again") from None
+        stored = LabelSet.load(folder / "labels.json")
+        units.label_set.require_same(stored, str(folder / MODEL), str(folder / "labels.json"))
+        return units
+
+
+def join_pieces(pieces: Iterable[str]) -> list[str]:
+    """The words that pieces spell."""
+    return [word for word in "".join(pieces).replace(WORD_START, " ").split(" ") if word]
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    path = folder / SETTINGS
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        named = settings["normaliser"]
+        good = settings["format"] == _FORMAT and settings["kind"] in ("unigram", "bpe", "char")
+        good = good and all(isinstance(named[key], str) for key in ("name", "version", "sha256"))
+        good = good and settings["rules"] in (None, RULES)
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder}: not a folder of units: no {SETTINGS}; make one by `asr-kd train-units`"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({error}); make the folder again") from None
+    if not good:
+        raise InputError(f"{path}: damaged, or of another version; make the folder again")
+    return settings
