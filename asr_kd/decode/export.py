@@ -43,7 +43,7 @@ _logger = logging.getLogger("asr_kd.decode")
 
 
 class LogPosts(nn.Module):
-    """What is exported: (feats (B,T,F), lengths (B,)) -> log-posteriors (B,T,V)."""
+    """What is exported: (feats (B,T,F), lengths (B,)) -> log-posteriors (B,T',V)."""
 
     def __init__(self, model: AcousticModel) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ def write_program(model: AcousticModel, path: Path) -> float:
     """
     stride = getattr(model, "stride", 1)
     # Of a number of frames that leaves a rest, so that the program knows how to pad the last block.
-    num_frames = 10 * stride + 1
+    num_frames = 10 * stride * model.subsampling + 1
     feats = torch.zeros(2, num_frames, model.input_dim)
     lengths = torch.tensor([num_frames, num_frames - 3])
     with warnings.catch_warnings():
@@ -199,7 +199,7 @@ def largest_difference(model: AcousticModel, path: Path) -> float:
         wanted = LogPosts(model)(feats, lengths)
         found = torch.from_numpy(np.array(program(feats.numpy(), lengths.numpy())))
         for row, (ours, theirs) in enumerate(zip(wanted, found, strict=True)):
-            valid = int(lengths[row])
+            valid = -(-int(lengths[row]) // model.subsampling)
             worst = max(worst, float((ours[:valid] - theirs[:valid]).abs().max()))
     return worst
 

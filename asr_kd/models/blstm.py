@@ -17,7 +17,7 @@ class Blstm(AcousticModel):
 
     def __init__(self, config: BlstmConfig, input_dim: int, num_labels: int) -> None:
         super().__init__(config, input_dim, num_labels)
-        widths = [self.frontend.output_dim] + [2 * config.width] * (config.num_layers - 1)
+        widths = [self.input_width] + [2 * config.width] * (config.num_layers - 1)
         self.ahead = nn.ModuleList(nn.LSTM(w, config.width, batch_first=True) for w in widths)
         self.back = nn.ModuleList(nn.LSTM(w, config.width, batch_first=True) for w in widths)
         # Both directions side by side: nothing to train, but a layer that a hint can name.

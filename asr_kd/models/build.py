@@ -5,12 +5,14 @@ from asr_kd.models.blstm import Blstm
 from asr_kd.models.config import (
     AnyModelConfig,
     BlstmConfig,
+    ConformerConfig,
     DnnConfig,
     ResnetConfig,
     SpecialistsConfig,
     TdnnConfig,
     VggConfig,
 )
+from asr_kd.models.conformer import Conformer
 from asr_kd.models.dnn import Dnn
 from asr_kd.models.resnet import Resnet
 from asr_kd.models.specialists import Specialists
@@ -27,6 +29,8 @@ def build_model(config: AnyModelConfig, input_dim: int, num_labels: int) -> Acou
             return Tdnn(config, input_dim, num_labels)
         case BlstmConfig():
             return Blstm(config, input_dim, num_labels)
+        case ConformerConfig():
+            return Conformer(config, input_dim, num_labels)
         case VggConfig():
             return Vgg(config, input_dim, num_labels)
         case ResnetConfig():

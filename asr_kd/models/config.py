@@ -1,9 +1,16 @@
 """Configuration of the acoustic models: a union discriminated by `kind`."""
 
 from fractions import Fraction
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from asr_kd.config import Config
 
@@ -24,6 +31,63 @@ class FrontendConfig(Config):
     left: int = Field(default=0, ge=0)
     right: int = Field(default=0, ge=0)
     shared_scale: bool = False
+
+
+class SubsamplingConfig(Config):
+    """One output frame for `factor` frames of features, made before the first layer.
+
+    `stack` is an affine map of the `factor` frames together, and sees no others. `conv` halves
+    time and bands by 3×3 convolutions of `channels` (Gulati et al. 2020), then maps to the width;
+    it sees `factor` - 1 frames more on each side, and its factor is a power of 2. Both put out
+    frames of `width`.
+    """
+
+    factor: Size = 1
+    kind: Literal["stack", "conv"] = "stack"
+    width: Size = 160
+    channels: Size = 32
+
+    @model_validator(mode="after")
+    def _halves(self) -> Self:
+        if self.kind == "conv" and self.factor & (self.factor - 1):
+            raise ValueError(
+                f"convolutions halve the frame rate: factor {self.factor} is no power of 2; "
+                f"take 2 or 4, or kind: stack"
+            )
+        return self
+
+
+def _factor(value: object) -> object:
+    return {"factor": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Subsampling = Annotated[SubsamplingConfig, BeforeValidator(_factor)]
+"""A number is short for its `factor`."""
+
+
+class _Subsampled(Config):
+    """A model of a frame rate of its own: T features become ⌈T/factor⌉ frames of logits."""
+
+    frontend: FrontendConfig = FrontendConfig()
+    subsampling: Subsampling = SubsamplingConfig()
+
+    @model_validator(mode="after")
+    def _images_are_unspliced(self) -> Self:
+        spliced = self.frontend.left or self.frontend.right
+        if self.subsampling.factor > 1 and self.subsampling.kind == "conv" and spliced:
+            raise ValueError(
+                "subsampling by convolutions sees the neighbouring frames by itself; leave out "
+                "frontend.left and frontend.right, or take subsampling.kind: stack"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _only_if_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Models that were published before there was subsampling keep their content hashes.
+        values: dict[str, Any] = handler(self)
+        if self.subsampling == SubsamplingConfig():
+            del values["subsampling"]
+        return values
 
 
 class DnnConfig(Config):
@@ -64,28 +128,67 @@ def _default_tdnn_layers() -> tuple[TdnnLayerConfig, ...]:
     return tuple(TdnnLayerConfig(offsets=o) for o in offsets)
 
 
-class TdnnConfig(Config):
+class TdnnConfig(_Subsampled):
     """Time-delay network: residual connections wherever a layer keeps the width.
 
     With a `stride` of s the first layer reads every s-th frame, later offsets count in such steps,
-    and the output layer predicts s frames at once: s times less work.
+    and the output layer predicts s frames at once: s times less work. After `subsampling` offsets
+    and stride count its frames. Without offsets above 0 the network is causal.
     """
 
     kind: Literal["tdnn"] = "tdnn"
-    frontend: FrontendConfig = FrontendConfig()
     layers: tuple[TdnnLayerConfig, ...] = Field(default_factory=_default_tdnn_layers, min_length=1)
     stride: Size = 1
     dropout: Probability = 0.1
 
 
-class BlstmConfig(Config):
+class BlstmConfig(_Subsampled):
     """Bidirectional LSTM; `width` units in each direction."""
 
     kind: Literal["blstm"] = "blstm"
-    frontend: FrontendConfig = FrontendConfig()
     num_layers: Size = 2
     width: Size = 128
     dropout: Probability = 0.1
+
+
+class ConformerConfig(_Subsampled):
+    """Conformer (Gulati et al. 2020): attention over the utterance, convolution nearby.
+
+    `feed_forward` is the width of the inner layer in units of `width`; `kernel` the frames that a
+    convolution sees. With a `chunk` of so many frames (after subsampling) the model can stream: a
+    frame attends to its own chunk, up to whose end it looks ahead, and to `left_chunks` before it;
+    convolutions look back only.
+    """
+
+    kind: Literal["conformer"] = "conformer"
+    subsampling: Subsampling = SubsamplingConfig(factor=4, kind="conv")
+    num_layers: Size = 6
+    width: Size = 144
+    num_heads: Size = 4
+    feed_forward: Size = 4
+    kernel: Size = 15
+    chunk: Size | None = None
+    left_chunks: int = Field(default=4, ge=0)
+    dropout: Probability = 0.1
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        faults = []
+        if self.width % (2 * self.num_heads):
+            faults.append(
+                f"width {self.width} is no multiple of 2 × {self.num_heads} heads, whose features "
+                f"are turned in pairs"
+            )
+        if self.chunk is None and self.kernel % 2 == 0:
+            faults.append(
+                f"kernel {self.kernel} has no middle; take an odd one (or a chunk, with which "
+                f"convolutions look back only)"
+            )
+        if self.chunk is None and "left_chunks" in self.model_fields_set and self.left_chunks != 4:
+            faults.append("left_chunks counts chunks: say how long a chunk is")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
 
 
 def _number(value: object) -> object:
@@ -141,7 +244,8 @@ class ResnetConfig(Config):
 
 
 ModelConfig = Annotated[
-    DnnConfig | TdnnConfig | BlstmConfig | VggConfig | ResnetConfig, Field(discriminator="kind")
+    DnnConfig | TdnnConfig | BlstmConfig | ConformerConfig | VggConfig | ResnetConfig,
+    Field(discriminator="kind"),
 ]
 
 

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from asr_kd.models.base import AcousticModel
 from asr_kd.models.config import DnnConfig
+from asr_kd.models.stages import Stage
 
 
 class Dnn(AcousticModel):
@@ -28,3 +29,7 @@ class Dnn(AcousticModel):
         """See `AcousticModel.encode`."""
         logits: Tensor = self.output(self.layers(self.input_dropout(x)))
         return logits
+
+    def hidden_stages(self) -> list[Stage]:
+        """See `AcousticModel.hidden_stages`."""
+        return [Stage(self.layers)]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from asr_kd.models.config import FrontendConfig
+from asr_kd.models.stages import Stage
 
 _MIN_STD = 1e-4  # a constant dimension (digital silence, a dead filter) must not divide by zero
 
@@ -80,6 +81,16 @@ class Frontend(nn.Module):
         if self.config.left or self.config.right:
             normed = _neighbours(normed, lengths, self.config.left, self.config.right).flatten(2)
         return normed
+
+    def stage(self) -> Stage:
+        """Its context, of deltas and splicing together."""
+        config = self.config
+        deltas = config.delta_order * config.delta_window
+
+        def run(x: Tensor) -> Tensor:
+            return self(x, torch.tensor([x.shape[1]], device=x.device))
+
+        return Stage(run, deltas + config.left, deltas + config.right)
 
     @torch.no_grad()
     def fit(self, utterances: Iterable[Tensor]) -> None:

@@ -5,13 +5,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from asr_kd.models.base import AcousticModel
+from asr_kd.models.config import ConformerConfig
 from asr_kd.models.specialists import Specialists
 
 _OPERATIONS = 2  # torch counts a multiply-add as two
+_ATTENTIVE_FRAMES = 1000  # attention costs a frame the more, the longer the utterance is
 
 
 @torch.no_grad()
@@ -20,13 +23,17 @@ def multiply_adds(model: AcousticModel) -> float:
 
     Deltas count, as does what a convolution does on zeros beyond the edges; biases, activations,
     norms, splicing and the softmax do not. A generalist and its specialists count as if every
-    specialist were asked on every frame, which is the most that they may do.
+    specialist were asked on every frame, which is the most that they may do. Attention counts in
+    an utterance of about 1,000 frames, and as it is computed: of all frames with one another, those
+    of other chunks too.
     """
     if isinstance(model, Specialists):
         parts = [model.generalist, *model.specialists]
         return sum(multiply_adds(part) for part in parts if isinstance(part, AcousticModel))
     # What a model does grows with its blocks of frames: the count of one block is exact.
-    num_frames = getattr(model.config, "stride", 1)
+    num_frames = getattr(model.config, "stride", 1) * model.subsampling
+    if isinstance(model.config, ConformerConfig):
+        num_frames *= -(-_ATTENTIVE_FRAMES // num_frames)
     weight = model.output.weight
     feats = weight.new_zeros(1, num_frames, model.input_dim)
     counter = _Counter()
@@ -38,7 +45,7 @@ def multiply_adds(model: AcousticModel) -> float:
     was_training = model.training
     model.eval()
     try:
-        with counter:
+        with counter, sdpa_kernel(SDPBackend.MATH):  # as products that can be seen
             model(feats, torch.tensor([num_frames], device=weight.device))
     finally:
         model.train(was_training)

@@ -4,7 +4,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from asr_kd.models.config import ResnetConfig
-from asr_kd.models.time_frequency import ConvLayer, ImageModel, scaled
+from asr_kd.models.images import ConvLayer, scaled
+from asr_kd.models.time_frequency import ImageModel
 
 _STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 _CHANNELS = (64, 128, 256, 512)
@@ -50,7 +51,7 @@ class Resnet(ImageModel):
     """Stem, four stages of basic blocks, the mean over the bands, the output layer.
 
     As published but for two things: strides are over frequency only, so that every frame keeps
-    its own output; and the norm is that of `time_frequency`. `layers` are the stem and the blocks
+    its own output; and the norm is that of `images`. `layers` are the stem and the blocks
     in order of depth.
     """
 

@@ -45,6 +45,7 @@ class Specialists(AcousticModel):
         self.config = config
         self.input_dim = generalist.input_dim
         self.num_labels = num_labels
+        self.subsampling = generalist.subsampling
         self.generalist = generalist
         self.specialists = nn.ModuleList(specialists)
         # Known under its own name only: weights are stored once.
@@ -59,9 +60,9 @@ class Specialists(AcousticModel):
     @torch.no_grad()
     def forward(self, feats: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities as logits, and the number of valid frames in each row."""
-        logits, lengths = self.generalist(feats, lengths)
+        logits, counts = self.generalist(feats, lengths)
         log_post = logits.double().log_softmax(-1)
-        valid = length_mask(lengths, logits.shape[1])
+        valid = length_mask(counts, logits.shape[1])
         mass = floored(log_post[valid])  # (N,V)
         active = self._active(mass)
         dust = mass.new_zeros(active.shape)
@@ -73,7 +74,7 @@ class Specialists(AcousticModel):
                 continue
             places = torch.zeros_like(valid)
             places[valid] = heard
-            said = self._ask(specialist, feats, lengths, places)
+            said = self._ask(specialist, feats, lengths, counts, places)
             if member.dustbin:
                 dust[heard, m] = said[:, -1]
                 said = said.new_zeros(len(said), self.num_labels).index_copy(
@@ -86,13 +87,15 @@ class Specialists(AcousticModel):
         places[valid] = contested
         joined = consensus(mass[contested], dust[contested][:, binned], self.outside[binned])
         log_post[places] = joined
-        return log_post.to(torch.promote_types(logits.dtype, torch.float32)), lengths
+        return log_post.to(torch.promote_types(logits.dtype, torch.float32)), counts
 
-    def _ask(self, specialist: nn.Module, feats: Tensor, lengths: Tensor, places: Tensor) -> Tensor:
-        """Probabilities (n,L) of a specialist on the frames marked in `places` (B,T)."""
+    def _ask(
+        self, specialist: nn.Module, feats: Tensor, lengths: Tensor, counts: Tensor, places: Tensor
+    ) -> Tensor:
+        """Probabilities (n,L) of a specialist on the frames marked in `places` (B,T')."""
         rows = places.any(1)  # the other utterances it need not hear
-        logits, counts = specialist(feats[rows], lengths[rows])
-        if not torch.equal(counts, lengths[rows]):
+        logits, found = specialist(feats[rows], lengths[rows])
+        if not torch.equal(found, counts[rows]):
             raise InputError("a specialist has another number of frames than its generalist")
         return floored(logits[places[rows]].double().log_softmax(-1))
 

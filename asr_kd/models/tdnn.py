@@ -5,6 +5,7 @@ from torch.nn import functional
 
 from asr_kd.models.base import AcousticModel
 from asr_kd.models.config import TdnnConfig, TdnnLayerConfig
+from asr_kd.models.stages import Stage
 
 
 class TdnnLayer(nn.Module):
@@ -44,6 +45,15 @@ class TdnnLayer(nn.Module):
         masked: Tensor = y * mask
         return masked
 
+    def stage(self) -> Stage:
+        """Its context."""
+
+        def run(x: Tensor) -> Tensor:
+            return self(x, x.new_ones(1, -(-x.shape[1] // self.stride), 1))
+
+        left, right = max(-self.offsets[0], 0), max(self.offsets[-1] + 1 - self.stride, 0)
+        return Stage(run, left, right, self.stride, self.stride)
+
     def _affine(self, x: Tensor) -> Tensor:
         num_frames = x.shape[1]
         first, last = self.offsets[0], self.offsets[-1]
@@ -67,7 +77,7 @@ class Tdnn(AcousticModel):
 
     def __init__(self, config: TdnnConfig, input_dim: int, num_labels: int) -> None:
         super().__init__(config, input_dim, num_labels)
-        widths = [self.frontend.output_dim, *(layer.width for layer in config.layers)]
+        widths = [self.input_width, *(layer.width for layer in config.layers)]
         self.stride = config.stride
         self.layers = nn.ModuleList(
             TdnnLayer(layer, width, config.dropout, config.stride if k == 0 else 1)
@@ -84,3 +94,7 @@ class Tdnn(AcousticModel):
             x = layer(x, mask)
         logits: Tensor = self.output(x)
         return logits.reshape(x.shape[0], -1, self.num_labels)[:, :num_frames]
+
+    def hidden_stages(self) -> list[Stage]:
+        """See `AcousticModel.hidden_stages`."""
+        return [layer.stage() for layer in self.layers if isinstance(layer, TdnnLayer)]

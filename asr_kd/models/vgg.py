@@ -4,7 +4,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from asr_kd.models.config import VggConfig
-from asr_kd.models.time_frequency import ConvLayer, ImageModel, scaled, to_frames
+from asr_kd.models.images import ConvLayer, scaled, to_frames
+from asr_kd.models.time_frequency import ImageModel
 
 _STAGES = {
     11: (1, 1, 2, 2, 2),
@@ -56,7 +57,7 @@ class Vgg(ImageModel):
     """Five stages of 3×3 convolutions, two fully connected layers for each frame, the output.
 
     As published but for three things: pooling halves the bands only, so that every frame keeps
-    its own output; each convolution is followed by a norm (see `time_frequency`), without which
+    its own output; each convolution is followed by a norm (see `images`), without which
     19 layers hardly train from scratch; the fully connected layers see one frame of the last
     image. `layers` are the weight layers in order of depth, all but `output`.
     """

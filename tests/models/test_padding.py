@@ -1,5 +1,7 @@
 """Batch equals stack of singles, for logits and gradients, whatever stands in the padding."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -7,9 +9,11 @@ from asr_kd.models.base import AcousticModel
 from asr_kd.models.build import build_model
 from asr_kd.models.config import (
     BlstmConfig,
+    ConformerConfig,
     DnnConfig,
     FrontendConfig,
     ResnetConfig,
+    SubsamplingConfig,
     TdnnConfig,
     TdnnLayerConfig,
     VggConfig,
@@ -23,6 +27,11 @@ SKEWED = (
     TdnnLayerConfig(offsets=(1, 4, 7), width=12),
     TdnnLayerConfig(offsets=(0,), width=9),
 )
+CONV4 = SubsamplingConfig(factor=4, kind="conv", width=12, channels=3)
+STACK2 = SubsamplingConfig(factor=2, width=12)
+SMALL: dict[str, Any] = {
+    "num_layers": 2, "width": 12, "num_heads": 3, "feed_forward": 2, "kernel": 5, "dropout": 0.0,
+}  # fmt: skip
 MODELS = [
     DnnConfig(num_layers=2, width=16, frontend=SPLICED),
     TdnnConfig(dropout=0.0, frontend=DELTAS),
@@ -33,6 +42,12 @@ MODELS = [
     VggConfig(depth=16, width_multiplier=1 / 32, dropout=0.0, stride=3),
     ResnetConfig(depth=18, width_multiplier=1 / 16, frontend=DELTAS),
     ResnetConfig(depth=18, width_multiplier=1 / 32, stride=2),
+    TdnnConfig(dropout=0.0, frontend=SPLICED, subsampling=SubsamplingConfig(factor=3, width=12)),
+    TdnnConfig(dropout=0.0, frontend=DELTAS, subsampling=CONV4, layers=SKEWED, stride=2),
+    BlstmConfig(width=8, dropout=0.0, subsampling=STACK2),
+    ConformerConfig(**SMALL, frontend=DELTAS, subsampling=CONV4),
+    ConformerConfig(**SMALL, subsampling=SubsamplingConfig()),
+    ConformerConfig(**SMALL, frontend=DELTAS, subsampling=STACK2, chunk=3, left_chunks=1),
 ]
 LENGTHS = torch.tensor([9, 23, 1, 16])
 
@@ -57,16 +72,18 @@ def test_batch_is_stack_of_singles(config: object, rubbish: float) -> None:
     weights = torch.randn(4, 23, 7, dtype=torch.double)
 
     logits, lengths = model(feats, LENGTHS)
-    assert torch.equal(lengths, LENGTHS)
-    loss = sum((logits[b, :n] * weights[b, :n]).square().sum() for b, n in enumerate(LENGTHS))
+    outputs = [-(-n // model.subsampling) for n in LENGTHS.tolist()]
+    assert lengths.tolist() == outputs
+    assert logits.shape == (4, max(outputs), 7)
+    loss = sum((logits[b, :n] * weights[b, :n]).square().sum() for b, n in enumerate(outputs))
     loss.backward()  # type: ignore[union-attr]
     together = [p.grad.clone() for p in model.parameters()]
 
     model.zero_grad()
     for b, n in enumerate(LENGTHS):
         alone, _ = model(feats[b : b + 1, :n], LENGTHS[b : b + 1])
-        torch.testing.assert_close(alone[0], logits[b, :n], rtol=1e-9, atol=1e-9)
-        (alone[0] * weights[b, :n]).square().sum().backward()
+        torch.testing.assert_close(alone[0], logits[b, : outputs[b]], rtol=1e-9, atol=1e-9)
+        (alone[0] * weights[b, : outputs[b]]).square().sum().backward()
     for parameter, expected in zip(model.parameters(), together, strict=True):
         torch.testing.assert_close(parameter.grad, expected, rtol=1e-8, atol=1e-8)
 
@@ -80,8 +97,10 @@ def test_a_frame_of_context_matters(config: object) -> None:
     changed[0, 10] += 1.0
     lengths = torch.tensor([20])
     moved = (model(feats, lengths)[0] - model(changed, lengths)[0]).abs().amax(-1)[0] > 1e-12
-    assert moved[10:].any()
-    assert moved[:10].any()
+    at = 10 // model.subsampling
+    assert moved[at:].any()
+    if not (isinstance(config, ConformerConfig) and config.chunk):  # its own chunk begins at 10
+        assert moved[:at].any()
 
 
 def test_num_params_counts_what_is_trained() -> None:

@@ -9,7 +9,7 @@ from asr_kd.config import load_config
 from asr_kd.errors import InputError
 from asr_kd.models.build import build_model
 from asr_kd.models.config import FrontendConfig, ResnetConfig, VggConfig
-from asr_kd.models.time_frequency import ConvLayer, to_frames, to_image
+from asr_kd.models.images import ConvLayer, to_frames, to_image
 from asr_kd.train.config import TrainConfig
 from asr_kd.train.optimizer import make_optimizers
 
