@@ -56,10 +56,10 @@ class AcousticModel(nn.Module, ABC):
     def forward(self, feats: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of every frame, and the number of valid ones in each row."""
         x = self.frontend(feats, lengths)
+        mask = length_mask(lengths, feats.shape[1])[:, :, None].to(feats.dtype)
         if self.subsampler is not None:
-            x = self.subsampler(x, lengths)
-            lengths = reduced(lengths, self.subsampling)
-        mask = length_mask(lengths, x.shape[1])[:, :, None].to(feats.dtype)
+            x = self.subsampler(x, mask)
+            mask, lengths = mask[:, :: self.subsampling], reduced(lengths, self.subsampling)
         return self.encode(x, lengths, mask), lengths
 
     def stages(self) -> list[Stage]:

@@ -48,11 +48,18 @@ class SubsamplingConfig(Config):
     channels: Size = 32
 
     @model_validator(mode="after")
-    def _halves(self) -> Self:
+    def _fits(self) -> Self:
         if self.kind == "conv" and self.factor & (self.factor - 1):
             raise ValueError(
                 f"convolutions halve the frame rate: factor {self.factor} is no power of 2; "
                 f"take 2 or 4, or kind: stack"
+            )
+        idle = {"kind": "stack", "width": 160, "channels": 32} if self.factor == 1 else {}
+        idle |= {"channels": 32} if self.kind == "stack" else {}
+        if set_in_vain := [name for name, usual in idle.items() if getattr(self, name) != usual]:
+            raise ValueError(
+                f"{', '.join(set_in_vain)}: without effect at factor {self.factor}, kind "
+                f"{self.kind}; leave out, or say which subsampling is meant"
             )
         return self
 
@@ -85,7 +92,8 @@ class _Subsampled(Config):
     def _only_if_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # Models that were published before there was subsampling keep their content hashes.
         values: dict[str, Any] = handler(self)
-        if self.subsampling == SubsamplingConfig():
+        usual = type(self).model_fields["subsampling"].default
+        if self.subsampling == usual == SubsamplingConfig():
             del values["subsampling"]
         return values
 
@@ -161,7 +169,7 @@ class ConformerConfig(_Subsampled):
     """
 
     kind: Literal["conformer"] = "conformer"
-    subsampling: Subsampling = SubsamplingConfig(factor=4, kind="conv")
+    subsampling: Subsampling = SubsamplingConfig(factor=4)
     num_layers: Size = 6
     width: Size = 144
     num_heads: Size = 4

@@ -5,7 +5,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from asr_kd.models.config import SubsamplingConfig
-from asr_kd.models.frontend import length_mask
 from asr_kd.models.images import ConvLayer, to_frames, to_image
 from asr_kd.models.stages import Stage
 
@@ -44,35 +43,30 @@ class Subsampler(nn.Module):
         """What its weights do not tell."""
         return f"factor={self.factor}"
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """(B,T,D), lengths (B,) -> (B,⌈T/factor⌉,width), zeros on padding."""
-        x = x * _mask(lengths, x)
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B,T,D), mask (B,T,1) of 0 and 1 -> (B,⌈T/factor⌉,width), zeros on padding.
+
+        An output frame is valid where the first of its input frames is: `mask[:, ::factor]`.
+        """
+        x = x * mask
         if self.layers:
             x = to_image(x, self.num_bands)
-            for layer in self.layers:
-                lengths = reduced(lengths, 2)
-                num_frames = (x.shape[2] + 1) // 2
-                x = layer(x, length_mask(lengths, num_frames)[:, :, None].to(x.dtype))
+            for k, layer in enumerate(self.layers, start=1):
+                x = layer(x, mask[:, :: 2**k])
             x = to_frames(x)
         else:
-            lengths = reduced(lengths, self.factor)
             short = -x.shape[1] % self.factor  # frames that the last block lacks
             if short:
                 x = functional.pad(x, (0, 0, 0, short))
-            x = x.unflatten(1, (-1, self.factor)).flatten(2)
-        y: Tensor = functional.relu(self.norm(self.affine(x)))
-        return y * _mask(lengths, y)
+            x = x.reshape(x.shape[0], -1, self.factor * x.shape[2])
+        y: Tensor = functional.relu(self.norm(self.affine(x))) * mask[:, :: self.factor]
+        return y
 
     def stage(self) -> Stage:
         """Its context; of convolutions one frame a side, in frames of each."""
         context = self.factor - 1 if self.layers else 0
 
         def run(x: Tensor) -> Tensor:
-            return self(x, torch.tensor([x.shape[1]], device=x.device))
+            return self(x, x.new_ones(1, x.shape[1], 1))
 
         return Stage(run, context, context, self.factor, self.factor)
-
-
-def _mask(lengths: Tensor, x: Tensor) -> Tensor:
-    """(B,) lengths -> (B,T,1) of 0 and 1."""
-    return length_mask(lengths, x.shape[1])[:, :, None].to(x.dtype)

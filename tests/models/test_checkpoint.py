@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from asr_kd.config import config_dict
 from asr_kd.errors import InputError
 from asr_kd.features.spec import FeatureSpec
 from asr_kd.labels.label_set import LabelSet
@@ -12,9 +13,11 @@ from asr_kd.models.build import build_model
 from asr_kd.models.checkpoint import DESCRIPTION, WEIGHTS, Checkpoint
 from asr_kd.models.config import (
     BlstmConfig,
+    ConformerConfig,
     DnnConfig,
     FrontendConfig,
     ResnetConfig,
+    SubsamplingConfig,
     TdnnConfig,
     VggConfig,
 )
@@ -25,6 +28,10 @@ MODELS = [
     BlstmConfig(width=5),
     VggConfig(depth=11, width_multiplier=1 / 32, frontend=FrontendConfig(delta_order=1)),
     ResnetConfig(depth=34, width_multiplier=1 / 32, stride=2),
+    BlstmConfig(width=5, subsampling=SubsamplingConfig(factor=2, kind="conv", channels=3)),
+    ConformerConfig(num_layers=1, width=8, num_heads=2, chunk=3, left_chunks=1),
+    # Another factor than a conformer's usual one, and the usual one of all others.
+    ConformerConfig(num_layers=1, width=8, num_heads=2, subsampling=SubsamplingConfig()),
 ]
 
 
@@ -52,6 +59,12 @@ def test_what_is_saved_is_read(config: object, tmp_path: Path) -> None:
     feats, lengths = torch.randn(2, 7, 4), torch.tensor([7, 4])
     assert torch.equal(read.model(feats, lengths)[0], saved.model(feats, lengths)[0])
     assert not read.model.training
+
+
+def test_models_from_before_there_was_subsampling_keep_their_digest() -> None:
+    described = config_dict(TdnnConfig(stride=2))
+    assert sorted(described) == ["dropout", "frontend", "kind", "layers", "stride"]
+    assert "subsampling" in config_dict(ConformerConfig(subsampling=SubsamplingConfig()))
 
 
 def test_digest_tells_what_matters() -> None:

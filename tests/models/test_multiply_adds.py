@@ -8,11 +8,13 @@ from asr_kd.models.build import build_model
 from asr_kd.models.config import (
     AnyModelConfig,
     BlstmConfig,
+    ConformerConfig,
     DnnConfig,
     FrontendConfig,
     MemberConfig,
     ResnetConfig,
     SpecialistsConfig,
+    SubsamplingConfig,
     TdnnConfig,
     TdnnLayerConfig,
     VggConfig,
@@ -42,6 +44,15 @@ RESNET = (
     + (9 * 16 * 32 + 9 * 32 * 32 + 16 * 32) + 2 * (9 * 32 * 32)
     + 32 * 10
 )  # fmt: skip
+STACK2 = SubsamplingConfig(factor=2, width=12)
+CONV4 = SubsamplingConfig(factor=4, kind="conv", width=12, channels=3)
+# Kernels of 4 frames by 3 bands, the first one twice; 8 bands become 4, and 2.
+CONVOLVED = 2 * (12 * 1 * 3 * 4) + 12 * 3 * 3 * 2 + (2 * 3) * 12
+CONFORMER = ConformerConfig(
+    num_layers=3, width=12, num_heads=2, feed_forward=2, kernel=5, subsampling=CONV4
+)
+# Two feed-forward layers, queries to outputs of attention, all 250 frames twice, convolution.
+BLOCK = 4 * 12 * 24 + 4 * 12 * 12 + 2 * 250 * 12 + 12 * 24 + 5 * 12 + 12 * 12
 CASES = [
     (DNN, (4 * 8) * 16 + 16 * 16 + 16 * 16 + 16 * 10),
     (TdnnConfig(layers=TDNN_LAYERS), TDNN),
@@ -57,6 +68,8 @@ CASES = [
         (5 * 3 * 4 * 8 + sum(VGG_CONVOLUTIONS[1:]) + VGG_REST + 256 * 30) / 3,
     ),
     (ResnetConfig(depth=18, width_multiplier=1 / 16), RESNET),
+    (TdnnConfig(layers=TDNN_LAYERS, subsampling=STACK2), (16 * 12 + TDNN + 3 * 4 * 12) / 2),
+    (CONFORMER, (CONVOLVED + 12 * 12 + 3 * BLOCK + 12 * 10) / 4),
 ]
 
 
