@@ -151,11 +151,15 @@ class TdnnConfig(_Subsampled):
 
 
 class BlstmConfig(_Subsampled):
-    """Bidirectional LSTM; `width` units in each direction."""
+    """Bidirectional LSTM; `width` units in each direction.
+
+    With a `stride` of s a step reads s frames and predicts as many: s times fewer steps.
+    """
 
     kind: Literal["blstm"] = "blstm"
     num_layers: Size = 2
     width: Size = 128
+    stride: Size = 1
     dropout: Probability = 0.1
 
 

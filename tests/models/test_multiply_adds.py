@@ -61,6 +61,10 @@ CASES = [
     (TdnnConfig(layers=TDNN_LAYERS, stride=3), (TDNN + 2 * 9 * 10) / 3),
     # Four gates, two directions, the layer's input and its own last output.
     (BlstmConfig(num_layers=2, width=6), 2 * 4 * 6 * (8 + 6) + 2 * 4 * 6 * (12 + 6) + 12 * 10),
+    (
+        BlstmConfig(num_layers=2, width=6, stride=2),
+        (2 * 4 * 6 * (16 + 6) + 2 * 4 * 6 * (12 + 6) + 12 * 20) / 2,
+    ),
     (VggConfig(depth=11, width_multiplier=1 / 16), sum(VGG_CONVOLUTIONS) + VGG_REST + 256 * 10),
     # The first kernel is 5 frames high; the output layer tells of 3 frames.
     (

@@ -38,6 +38,7 @@ MODELS = [
     TdnnConfig(dropout=0.0, frontend=SPLICED, layers=SKEWED),
     TdnnConfig(dropout=0.0, frontend=DELTAS, stride=3),
     BlstmConfig(width=8, dropout=0.0, frontend=DELTAS),
+    BlstmConfig(width=8, dropout=0.0, frontend=DELTAS, stride=3),
     VggConfig(depth=11, width_multiplier=1 / 16, dropout=0.0, frontend=DELTAS),
     VggConfig(depth=16, width_multiplier=1 / 32, dropout=0.0, stride=3),
     ResnetConfig(depth=18, width_multiplier=1 / 16, frontend=DELTAS),
