@@ -14,6 +14,8 @@ from asr_kd.labels.topology import Topology
 from asr_kd.labels.tree_statistics import ContextStatistics, log_likelihood
 from asr_kd.labels.tying import LEFT, RIGHT, Node, Question, Split, Tying
 
+_ROUNDING = 1e-9  # of a leaf's log-likelihood
+
 
 class Grown(NamedTuple):
     """Trees, and what they gain.
@@ -79,8 +81,11 @@ class _Grower:
                 continue
             both = log_likelihood(yes, self._floor) + log_likelihood(no, self._floor)
             gain = np.where(allowed, both - leaf.log_like, -np.inf)
-            i = int(np.argmax(gain))
-            if gain[i] > (found[0] if found is not None else 0.0):
+            # Questions that part what was seen alike gain alike but for rounding, which the order
+            # of adding up decides: the first of them is taken, so that it does not.
+            rounding = _ROUNDING * abs(leaf.log_like)
+            i = int(np.argmax(gain >= gain.max() - rounding))
+            if gain[i] > rounding + (found[0] if found is not None else 0.0):
                 found = float(gain[i]), asked[i], answers[i] > 0
         return found
 
