@@ -14,12 +14,13 @@ def train_verb(
     ali: Annotated[
         Path,
         typer.Argument(
-            help="Its alignment; - for data without transcripts, which want soft targets and "
+            help="Its alignment (align), or its tokens (encode-text), or both in one folder "
+            "(align-ctc); - for data without transcripts, which want soft targets and "
             "distill.hard_weight=0."
         ),
     ],
     dev: Annotated[Path, typer.Option("--dev", help="Feature directory that picks the best.")],
-    dev_ali: Annotated[Path, typer.Option("--dev-ali", help="Alignment of the dev set.")],
+    dev_ali: Annotated[Path, typer.Option("--dev-ali", help="Alignment or tokens of the dev set.")],
     out: Out,
     overrides: Overrides = None,
     targets: Annotated[
@@ -39,6 +40,10 @@ def train_verb(
             metavar="DIR:NUMBER",
             help="Cluster (from cluster-labels) that a specialist of the --init model is about.",
         ),
+    ] = None,
+    guide: Annotated[
+        Path | None,
+        typer.Option("--guide", help="Model that shows CTC at which frames to put its spikes."),
     ] = None,
     config: ConfigFile = None,
 ) -> None:
@@ -64,20 +69,28 @@ def train_verb(
     specialist.special_share of the frames that count are special; the published model's logits are
     corrected for that.
 
-    Keys: model.kind (dnn, tdnn, blstm, vgg, resnet) and what that kind has; cmvn, seed, epochs,
-    max_frames, learning_rate, muon_learning_rate, schedule, warmup_steps, weight_decay,
+    A folder with tokens.scp trains by CTC: ctc.weight·CTC, plus ctc.frame_weight times the
+    cross-entropy with an alignment in the same folder, plus with --guide ctc.guide_weight times the
+    loss of guided CTC. Of a student all this stands in the place of the hard labels. The dev set's
+    ctc.criterion (token-error-rate, ctc-loss) chooses the checkpoint. Utterances with more tokens
+    than frames, after model.subsampling and at the fastest augment.speed, are left out and named.
+
+    Keys: model.kind (dnn, tdnn, blstm, conformer, vgg, resnet) and what that kind has; cmvn, seed,
+    epochs, max_frames, learning_rate, muon_learning_rate, schedule, warmup_steps, weight_decay,
     max_grad_norm, max_weight_norm, ema_decay, augment.speed.prob and so on (warp, channel, noise,
     mix, mask, shift), frames.only, frames.exclude, init.layers, init.step,
-    specialist.special_share, specialist.rest, accelerator, precision, save_every, log_every; of
-    students distill.temperature, distill.soft_weight, distill.hard_weight, distill.loss,
-    distill.essence.mass and so on (floor, rest), distill.mean, distill.weights, distill.hints,
-    distill.teachers_per_batch, distill.teacher_precision.
+    specialist.special_share, specialist.rest, ctc.weight, ctc.frame_weight, ctc.guide_weight,
+    ctc.criterion, accelerator, precision, save_every, log_every; of students distill.temperature,
+    distill.soft_weight, distill.hard_weight, distill.loss, distill.essence.mass and so on (floor,
+    rest), distill.mean, distill.weights, distill.hints, distill.teachers_per_batch,
+    distill.teacher_precision.
     """
     from asr_kd.config import load_config
-    from asr_kd.train.build import TrainInputs
     from asr_kd.train.config import TrainConfig
+    from asr_kd.train.inputs import TrainInputs
     from asr_kd.train.stage import train
 
     labels = None if str(ali) == "-" else ali
-    inputs = TrainInputs(data, labels, dev, dev_ali, targets, tuple(teacher or ()), init, cluster)
+    teachers = tuple(teacher or ())
+    inputs = TrainInputs(data, labels, dev, dev_ali, targets, teachers, init, cluster, guide)
     train(inputs, load_config(TrainConfig, config, overrides or ()), out)

@@ -3,68 +3,31 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from asr_kd.artefact import hash_file, hash_input
-from asr_kd.distill.clusters import parse_cluster
 from asr_kd.distill.initialise import Initialisation, initialise
-from asr_kd.ensemble.store import HEADER
 from asr_kd.errors import InputError
 from asr_kd.models.base import AcousticModel
 from asr_kd.models.build import build_model
 from asr_kd.models.checkpoint import Checkpoint
-from asr_kd.train.config import EssenceConfig, InitConfig, TrainConfig
+from asr_kd.models.config import BlstmConfig, ConformerConfig, TdnnConfig
+from asr_kd.train.config import InitConfig, TrainConfig
 from asr_kd.train.dataset import AlignedData
 from asr_kd.train.hints import WithHints
+from asr_kd.train.inputs import TrainInputs, contradictions
+from asr_kd.train.labels import FrameRate
 from asr_kd.train.objective import HardLabels, Objective, OnlineTeachers, StoredTargets
 from asr_kd.train.selection import FrameSelection
+from asr_kd.train.sequence import TokenSequences, sequence_faults
 from asr_kd.train.specialist import Specialty
 from asr_kd.train.student import Student
 from asr_kd.train.teachers import Teachers
 
 _logger = logging.getLogger("asr_kd.train")
-
-
-@dataclass(frozen=True)
-class TrainInputs:
-    """What is trained on.
-
-    Attributes:
-        data, dev: feature directories.
-        ali, dev_ali: alignments of their utterances; no `ali` for data without transcripts, which
-            take label set and label prior from `dev_ali`.
-        targets: a soft-target store; then the model is a student.
-        teachers: model folders that label each batch on line; then the model is a student.
-        init: model folder whose weights the training starts from.
-        cluster: `DIR:NUMBER` of a specialist's labels; `init` is its generalist.
-    """
-
-    data: Path
-    ali: Path | None
-    dev: Path
-    dev_ali: Path
-    targets: Path | None = None
-    teachers: tuple[Path, ...] = ()
-    init: Path | None = None
-    cluster: str | None = None
-
-    def by_name(self) -> dict[str, Path | str]:
-        """Name → path or hash, for the manifest."""
-        names = ("data", "ali", "dev", "dev_ali", "targets", "init")
-        paths = {name: getattr(self, name) for name in names}
-        paths |= {f"teacher{k}": path for k, path in enumerate(self.teachers, start=1)}
-        if self.targets is not None and (self.targets / HEADER).is_file():
-            # It holds the checksums of all shards, which may be larger than one wants to read.
-            paths["targets"] = hash_file(self.targets / HEADER)
-        if self.cluster is not None:
-            folder, number = parse_cluster(self.cluster)
-            paths["cluster"] = f"{hash_input(folder)}:{number}"
-        return {name: path for name, path in paths.items() if path is not None}
 
 
 def read_data(inputs: TrainInputs, config: TrainConfig) -> tuple[AlignedData, AlignedData]:
@@ -74,11 +37,16 @@ def read_data(inputs: TrainInputs, config: TrainConfig) -> tuple[AlignedData, Al
         InputError: all faults of both together.
     """
     ali, labelled = inputs.ali or inputs.dev_ali, inputs.ali is not None
+    speed, model = config.augment.speed, config.model
+    rate = FrameRate()
+    if isinstance(model, TdnnConfig | BlstmConfig | ConformerConfig):
+        rate = FrameRate(model.subsampling.factor)
+    fastest = max(speed.high, 1.0) if speed.prob else 1.0
     faults: list[str] = []
     with _collecting(faults):
-        data = AlignedData(inputs.data, ali, config.cmvn, labelled)
+        data = AlignedData(inputs.data, ali, config.cmvn, labelled, rate._replace(fastest=fastest))
     with _collecting(faults):
-        dev = AlignedData(inputs.dev, inputs.dev_ali, config.cmvn)
+        dev = AlignedData(inputs.dev, inputs.dev_ali, config.cmvn, rate=rate)
     if faults:
         raise InputError(faults)
     if labelled and data.label_set.digest == dev.label_set.digest:
@@ -89,7 +57,8 @@ def read_data(inputs: TrainInputs, config: TrainConfig) -> tuple[AlignedData, Al
 def _warn_of_unseen(data: AlignedData, dev: AlignedData) -> None:
     """Says which labels of the dev set nothing in the training set can teach."""
     seen, wanted = (
-        {k for i in range(len(x)) for k in np.unique(x.pdf_ids(i))} for x in (data, dev)
+        {k for i in range(len(x)) for k in np.unique(x.tokens(i) if x.has_tokens else x.pdf_ids(i))}
+        for x in (data, dev)
     )
     if unseen := sorted(wanted - seen):
         names = ", ".join(data.label_set.names[k] for k in unseen)
@@ -166,7 +135,7 @@ def build(
             together.
     """
     hints = config.distill.hints
-    faults = _contradictions(inputs, config)
+    faults = contradictions(inputs, config)
     specialty = None
     with _collecting(faults):
         _require_alike(data, dev)
@@ -176,16 +145,21 @@ def build(
         _require_images(config, data)
     with _collecting(faults):
         selection = _select_frames(config, data)
+    faults += sequence_faults(inputs, config, data)
     objective: Objective = HardLabels()
     teachers: Teachers | None = None
+    with _collecting(faults):
+        if data.has_tokens:
+            guide = Teachers([inputs.guide], config.distill, data) if inputs.guide else None
+            objective = TokenSequences(config.ctc, guide)
     with _collecting(faults):
         if inputs.teachers:
             teachers = Teachers(inputs.teachers, config.distill, data)
     with _collecting(faults):
         if inputs.targets is not None:
-            objective = StoredTargets(inputs.targets, config.distill, data)
+            objective = StoredTargets(inputs.targets, config.distill, data, objective)
         elif teachers is not None:
-            objective = OnlineTeachers(teachers, config.distill)
+            objective = OnlineTeachers(teachers, config.distill, objective)
     torch.manual_seed(config.seed)
     network = build_model(config.model, data.input_dim, len(data.label_set))
     student, start = Student(network), None
@@ -202,83 +176,6 @@ def build(
         network, objective, start = specialty.start(network, start, config, data)
         student = Student(network)
     return Building(student, objective, selection, start, specialty)
-
-
-def _contradictions(inputs: TrainInputs, config: TrainConfig) -> list[str]:
-    """What inputs and configuration ask for in vain."""
-    distill = config.distill
-    faults = [] if inputs.ali is not None else list(_needs_labels(inputs, config))
-    if inputs.targets is not None and inputs.teachers and not distill.hints:
-        faults.append(
-            "targets come from a store or from teachers on line, not from both (unless the "
-            "teachers give distill.hints)"
-        )
-    if distill.hints and not inputs.teachers:
-        faults.append("distill.hints need the teachers themselves: give --teacher MODEL")
-    if (inputs.targets or inputs.teachers) and not (
-        distill.soft_weight or distill.hard_weight or distill.hints
-    ):
-        faults.append("distill.soft_weight and distill.hard_weight are 0: nothing is left to learn")
-    is_set = distill.loss != "cross-entropy" or distill.essence != EssenceConfig()
-    if (inputs.targets or inputs.teachers) and is_set and not distill.soft_weight:
-        faults.append("distill.loss and distill.essence do nothing: distill.soft_weight is 0")
-    if distill.hints and distill.teachers_per_batch is not None:
-        faults.append("distill.teachers_per_batch leaves teachers out, distill.hints need them all")
-    if inputs.targets is not None:
-        if config.augment.mix.prob:
-            faults.append("augment.mix needs hard labels or teachers on line: no store knows a mix")
-        if distill.teachers_per_batch is not None:
-            faults.append("distill.teachers_per_batch is for teachers on line, not for a store")
-    if config.augment.mix.prob and (config.frames.only or config.frames.exclude):
-        faults.append(
-            "augment.mix brings back labels that frames.only and frames.exclude leave out: they "
-            "look at the first of two mixed utterances; set augment.mix.prob=0"
-        )
-    if config.max_weight_norm and config.model.kind == "blstm":
-        faults.append(
-            "max_weight_norm is for linear layers, and of a blstm only the output layer is one: "
-            "its LSTM layers would not be limited; leave it out"
-        )
-    if config.init.layers != "all" and inputs.init is None:
-        faults.append("init.layers chooses from another model's layers: give --init MODEL")
-    if inputs.cluster is not None:
-        faults += _no_specialist(inputs, config)
-    return faults
-
-
-def _no_specialist(inputs: TrainInputs, config: TrainConfig) -> Iterator[str]:
-    """What keeps a model from being a specialist."""
-    if inputs.init is None:
-        yield "--cluster: a specialist starts from its generalist: give it by --init"
-    elif config.init.layers != "all":
-        yield "--cluster: a specialist starts from its whole generalist: leave init.layers out"
-    if inputs.ali is None:
-        yield "--cluster: which frames are of a specialist's labels only an alignment can tell"
-    if inputs.targets is not None or inputs.teachers:
-        yield (
-            "--cluster: a specialist learns hard labels, and with specialist.rest=soft targets of "
-            "its generalist, --init; leave out --targets and --teacher"
-        )
-    if config.frames.only or config.frames.exclude:
-        yield "--cluster chooses the frames that count; leave out frames.only and frames.exclude"
-    if config.augment.mix.prob:
-        yield (
-            "--cluster: the oversampling of the special labels cannot be undone where frames are "
-            "mixed; leave out augment.mix"
-        )
-
-
-def _needs_labels(inputs: TrainInputs, config: TrainConfig) -> Iterator[str]:
-    """What data without an alignment cannot do."""
-    if inputs.targets is None and not inputs.teachers:
-        yield f"{inputs.data}: without an alignment only --targets or --teacher can be learnt from"
-    elif config.distill.hard_weight:
-        yield (
-            f"distill.hard_weight is {config.distill.hard_weight:g}, and there is no alignment to "
-            f"take hard labels from; set distill.hard_weight=0"
-        )
-    if config.frames.only or config.frames.exclude:
-        yield "frames.only and frames.exclude choose by label, and there is no alignment"
 
 
 def _initialise(

@@ -1,8 +1,8 @@
 """Configuration of training: what is trained, on what mixture of targets, for how long."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from asr_kd.config import Config
 from asr_kd.models.checkpoint import CmvnMode
@@ -182,8 +182,23 @@ class DistillConfig(Config):
     hints: tuple[HintConfig, ...] = ()
 
 
+class CtcConfig(Config):
+    """`weight·CTC + frame_weight·CE + guide_weight·guide`, the loss of token sequences.
+
+    CE is the cross-entropy with an alignment at the rate of the model's frames, the guide's part
+    that of Kurata & Audhkhasi (2019), where there is one. A student has all this in the place of
+    the hard labels. The dev set's `criterion` chooses the checkpoint that is kept.
+    """
+
+    weight: float = Field(default=1.0, ge=0.0)
+    frame_weight: float = Field(default=0.0, ge=0.0)
+    guide_weight: Positive = 1.0
+    criterion: Literal["token-error-rate", "ctc-loss"] = "token-error-rate"
+
+
 class TrainConfig(Config):
-    """Everything that the verb `train` can be told; `distill` matters to students only.
+    """Everything that the verb `train` can be told; `distill` matters to students only, `ctc` to
+    token sequences.
 
     One epoch sees every utterance once, in batches of at most `max_frames` frames (padding
     included) over all processes together. The learning rate rises over `warmup_steps`, then falls
@@ -209,8 +224,17 @@ class TrainConfig(Config):
     frames: FramesConfig = FramesConfig()
     init: InitConfig = InitConfig()
     specialist: SpecialistConfig = SpecialistConfig()
+    ctc: CtcConfig = CtcConfig()
     distill: DistillConfig = DistillConfig()
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Precision = "32-true"
     save_every: int = Field(default=500, ge=1)
     log_every: int = Field(default=50, ge=1)
+
+    @model_serializer(mode="wrap")
+    def _ctc_only_if_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # What was trained before there was CTC stays up to date.
+        values: dict[str, Any] = handler(self)
+        if self.ctc == CtcConfig():
+            del values["ctc"]
+        return values

@@ -21,6 +21,7 @@ from asr_kd.models.specialists import Specialists
 from asr_kd.models.trained_on import read_trained_on, write_trained_on
 from asr_kd.shards import rank_and_world
 from asr_kd.train.dataset import AlignedData, plain_batch
+from asr_kd.train.labels import FrameRate
 from asr_kd.train.sampler import plan_batches
 from asr_kd.train.selection import matching
 
@@ -74,7 +75,10 @@ def correct_bias(
             f"the generalist and combine again"
         )
     chosen = chosen_labels(correction.labels, checkpoint.label_set)
-    data = AlignedData(dev, dev_ali, checkpoint.cmvn)
+    rate = FrameRate(checkpoint.model.subsampling)
+    data = AlignedData(dev, dev_ali, checkpoint.cmvn, rate=rate)
+    if not data.has_alignment:
+        raise InputError(f"{dev_ali}: labels no frame that an offset could be chosen by")
     data.require_fits(checkpoint, str(model))
     search = _search(checkpoint, data, chosen, device)
     _require_frames(search, chosen, correction, data)

@@ -9,6 +9,7 @@ from typing import IO, Any
 from torch.utils.tensorboard import SummaryWriter
 
 from asr_kd.io.atomic import write_text
+from asr_kd.train.evaluation import DevScore
 from asr_kd.train.state import Progress
 
 LOG = "log.jsonl"
@@ -53,23 +54,21 @@ class Curve:
         record = {"step": progress.step, "loss": loss, "learning_rate": learning_rate}
         self._write(record, progress.step)
 
-    def epoch(self, progress: Progress, accuracy: float, cross_entropy: float, epochs: int) -> None:
-        """Writes one pass: mean training loss, dev frame accuracy and cross-entropy (nats)."""
+    def epoch(self, progress: Progress, dev: DevScore, epochs: int) -> None:
+        """Writes one pass: mean training loss and the figures of the dev set."""
         record = {
             "epoch": progress.epoch,
             "step": progress.step,
             "train_loss": progress.loss_sum / max(1.0, progress.loss_count),
-            "dev_frame_accuracy": accuracy,
-            "dev_cross_entropy": cross_entropy,
+            **dev.values,
         }
         self._write(record, progress.step)
         # About ten lines a training, however long it is; all of them stand in the log.
         tenth = progress.epoch * 10 // epochs > (progress.epoch - 1) * 10 // epochs
         _logger.log(
             logging.INFO if self._file is not None and tenth else logging.DEBUG,
-            "epoch %d of %d: loss %.4f; dev accuracy %.2f%% (best %.2f%%), cross-entropy %.4f",
-            progress.epoch, epochs, record["train_loss"], 100 * accuracy,
-            100 * progress.best_accuracy, cross_entropy,
+            "epoch %d of %d: loss %.4f; dev %s (best epoch: %d)",
+            progress.epoch, epochs, record["train_loss"], dev, progress.best_epoch,
         )  # fmt: skip
 
     def _write(self, record: dict[str, Any], step: int) -> None:

@@ -1,6 +1,5 @@
-"""Features joined with alignments, and batches of them."""
+"""Features joined with alignments or token sequences, and batches of them."""
 
-import logging
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -17,36 +16,49 @@ from asr_kd.data.directory import DataDir
 from asr_kd.errors import InputError
 from asr_kd.features.reader import FeatureReader
 from asr_kd.features.spec import FeatureSpec, read_spec
-from asr_kd.io.ark import Archive
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.priors import read_ali_labels
 from asr_kd.models.checkpoint import Checkpoint, CmvnMode
 from asr_kd.train.augment import Augment, tile
+from asr_kd.train.labels import FrameRate, Labels, read_labels
 from asr_kd.train.selection import FrameSelection
 
 _CACHE_BYTES = 2 << 30  # features up to this size stay in memory; larger sets are read as needed
-_logger = logging.getLogger("asr_kd.train")
 
 
 class AlignedData:
-    """The utterances of a feature directory that an alignment labels.
+    """The utterances of a feature directory that a folder labels.
 
-    Utterances without an alignment are skipped, counted and logged.
+    Utterances without labels are skipped, counted and logged.
 
     Args:
         data_dir: the feature directory.
-        ali_dir: alignment and label set.
+        ali_dir: an alignment, token sequences, or both; and the label set.
         cmvn: normalisation before the model.
         labelled: False for data without transcripts: all utterances are taken, of `ali_dir` only
-            the label set, and every frame has the label -1, which no loss can mistake for one.
+            the label set.
+        rate: frames of the model for those of the features.
 
     Raises:
-        InputError: every alignment of another length than its features or with labels outside of
-            the label set; NaN features, when they are read.
+        InputError: every alignment of another length than the model's frames or with labels
+            outside of the label set; NaN features, when they are read.
+
+    Attributes:
+        num_frames: of the features of each utterance (N,).
+        num_outputs: frames of the model for each utterance (N,).
+        has_alignment: whether frames have labels; otherwise every one has the label -1, which no
+            loss can mistake for one.
+        has_tokens: whether utterances have token sequences.
+        left_out: utterance id → why: too few frames for its tokens.
     """
 
     def __init__(
-        self, data_dir: Path, ali_dir: Path, cmvn: CmvnMode, labelled: bool = True
+        self,
+        data_dir: Path,
+        ali_dir: Path,
+        cmvn: CmvnMode,
+        labelled: bool = True,
+        rate: FrameRate = FrameRate(),
     ) -> None:
         data = DataDir.read(data_dir, require=("utt2spk", "feats"))
         self.path = Path(data_dir)
@@ -55,52 +67,25 @@ class AlignedData:
         self.label_set: LabelSet = read_ali_labels(ali_dir)
         self.spec: FeatureSpec = read_spec(data_dir)
         self.reader = FeatureReader(data, cmvn)
-        labels = self._alignment(data) if labelled else self._no_labels(data)
-        self.utt_ids, self._pdf_ids = list(labels), list(labels.values())
-        self.num_frames = np.array([len(pdf_ids) for pdf_ids in self._pdf_ids], dtype=np.int64)
+        self.subsampling = rate.subsampling
+
+        def count_frames(utt: str) -> int:
+            known = data.num_frames.get(utt)
+            return len(self.reader[utt]) if known is None else known
+
         if labelled:
-            self._check(data)
+            labels = read_labels(self.ali_dir, self.label_set, data, count_frames, rate)
+        else:
+            labels = Labels({utt: count_frames(utt) for utt in data.utt_ids}, None, None, {})
+        self.utt_ids, self.left_out = list(labels.num_frames), labels.left_out
+        self.has_alignment, self.has_tokens = labels.pdf_ids is not None, labels.tokens is not None
+        self._pdf_ids = list((labels.pdf_ids or {}).values())
+        self._tokens = list((labels.tokens or {}).values())
+        self.num_frames = np.array(list(labels.num_frames.values()), dtype=np.int64)
+        self.num_outputs = -(-self.num_frames // self.subsampling)
         self.input_dim = self.reader[self.utt_ids[0]].shape[1]
         self._cached: dict[int, NDArray[np.float32]] = {}
         self._caches = 4 * self.input_dim * int(self.num_frames.sum()) <= _CACHE_BYTES
-
-    def _alignment(self, data: DataDir) -> dict[str, NDArray[np.int32]]:
-        ali = Archive.read(Path(self.ali_dir) / "ali.scp")
-        aligned = [utt for utt in data.utt_ids if utt in ali]
-        if not aligned:
-            raise InputError(
-                f"{self.ali_dir}: aligns none of the {len(data.utt_ids)} of {data.path}"
-            )
-        skipped = [utt for utt in data.utt_ids if utt not in ali]
-        if skipped:
-            _logger.warning(
-                "%s: %d of %d utterances skipped, which %s does not align: %s",
-                data.path, len(skipped), len(data.utt_ids), self.ali_dir, ", ".join(skipped[:5]),
-            )  # fmt: skip
-        return {utt: np.asarray(ali[utt], dtype=np.int32) for utt in aligned}
-
-    def _no_labels(self, data: DataDir) -> dict[str, NDArray[np.int32]]:
-        lengths = {utt: data.num_frames.get(utt) or len(self.reader[utt]) for utt in data.utt_ids}
-        return {utt: np.full(n, -1, dtype=np.int32) for utt, n in lengths.items()}
-
-    def _check(self, data: DataDir) -> None:
-        faults = []
-        for utt, labels in zip(self.utt_ids, self._pdf_ids, strict=True):
-            expected = data.num_frames.get(utt)
-            if expected is None:
-                expected = len(self.reader[utt])
-            if len(labels) != expected or expected == 0:
-                faults.append(
-                    f"{self.ali_dir}: {utt}: {len(labels)} labels for {expected} frames in "
-                    f"{data.path}; align these features again"
-                )
-            elif labels.min() < 0 or labels.max() >= len(self.label_set):
-                faults.append(
-                    f"{self.ali_dir}: {utt}: label {labels.min()} to {labels.max()} outside of the "
-                    f"label set of {len(self.label_set)}"
-                )
-        if faults:
-            raise InputError(faults)
 
     def describe_input(self) -> str:
         """What a model has to fit, for messages."""
@@ -135,8 +120,14 @@ class AlignedData:
         return feats
 
     def pdf_ids(self, index: int) -> NDArray[np.int32]:
-        """Labels (T,) of an utterance."""
+        """Labels (T',) of an utterance; -1 where they are not known."""
+        if not self.has_alignment:
+            return np.full(self.num_outputs[index], -1, dtype=np.int32)
         return self._pdf_ids[index]
+
+    def tokens(self, index: int) -> NDArray[np.int32]:
+        """Tokens (L,) of an utterance; none where they are not known."""
+        return self._tokens[index] if self.has_tokens else np.zeros(0, np.int32)
 
     def relabelled(self, label_set: LabelSet, new_labels: NDArray[np.int32]) -> "AlignedData":
         """The same utterances with other labels: label i is now `new_labels[i]`."""
@@ -154,18 +145,25 @@ class Batch:
         utt_ids: the utterances.
         feats: perturbed features (B,T,F), zeros on padding.
         lengths: valid frames of each row (B,).
-        counted: the frames that the loss counts (B,T) bool, all of them valid.
-        pdf_ids: labels (N,).
+        outputs: valid frames of the model (B,), ⌈lengths/subsampling⌉.
+        counted: the model's frames that the loss counts (B,T') bool, all of them valid.
+        pdf_ids: labels (N,); -1 where they are not known.
+        tokens: token sequences (B,L), padded with 0.
+        token_lengths: valid tokens (B,).
         mixed_pdf_ids: labels (N,) of the utterances mixed in; None where nothing is.
         mix_weight: share (N,) of `pdf_ids` against `mixed_pdf_ids`; None likewise.
-        source: for each row, the frame of the stored features nearest to each counted frame.
+        source: for each row, the model's frame on the stored features that is nearest to each
+            counted frame.
     """
 
     utt_ids: list[str]
     feats: Tensor
     lengths: Tensor
+    outputs: Tensor
     counted: Tensor
     pdf_ids: Tensor
+    tokens: Tensor
+    token_lengths: Tensor
     mixed_pdf_ids: Tensor | None
     mix_weight: Tensor | None
     source: list[NDArray[np.int64]]
@@ -176,6 +174,9 @@ class Batch:
             self,
             feats=self.feats.to(device),
             lengths=self.lengths.to(device),
+            outputs=self.outputs.to(device),
+            tokens=self.tokens.to(device),
+            token_lengths=self.token_lengths.to(device),
             counted=self.counted.to(device),
             pdf_ids=self.pdf_ids.to(device),
             mixed_pdf_ids=None if self.mixed_pdf_ids is None else self.mixed_pdf_ids.to(device),
@@ -187,16 +188,14 @@ def plain_batch(
     data: AlignedData, indices: Sequence[int], selection: FrameSelection | None = None
 ) -> Batch:
     """Utterances as they are; all frames count, or by the selection always the same ones."""
-    padded, lengths = _pad([data.feats(i) for i in indices])
     labels = [data.pdf_ids(i) for i in indices]
     counts = [
         np.full(len(row), True) if selection is None else selection(row, np.random.default_rng(i))
         for i, row in zip(indices, labels, strict=True)
     ]
-    pdf_ids = _labels([row[counted] for row, counted in zip(labels, counts, strict=True)])
+    pdf_ids = [row[counted] for row, counted in zip(labels, counts, strict=True)]
     source = [np.flatnonzero(counted) for counted in counts]
-    utt_ids = [data.utt_ids[i] for i in indices]
-    return Batch(utt_ids, padded, lengths, _pad_mask(counts), pdf_ids, None, None, source)
+    return _batch(data, indices, [data.feats(i) for i in indices], counts, pdf_ids, source)
 
 
 def augmented_batch(
@@ -212,6 +211,7 @@ def augmented_batch(
     for index in indices:
         rng = np.random.default_rng((seed, epoch, index))
         feats, source = augment.perturb(data.feats(index), rng)
+        source = output_frames(source, data.subsampling)
         labels = others = data.pdf_ids(index)[source]
         share = augment.mix_weight(rng)
         if share < 1.0:
@@ -219,7 +219,8 @@ def augmented_batch(
             other_feats, other_source = augment.perturb(data.feats(other), rng)
             other_feats, tiled = tile(other_feats, len(feats))
             feats = np.float32(share) * feats + np.float32(1 - share) * other_feats
-            others = data.pdf_ids(other)[other_source[tiled]]
+            other_source = output_frames(other_source[tiled], data.subsampling)
+            others = data.pdf_ids(other)[other_source]
         rows.append(augment.mask(feats, rng))
         counted = selection(labels, rng)
         counts.append(counted)
@@ -227,17 +228,49 @@ def augmented_batch(
         first.append(labels[counted])
         second.append(others[counted])
         shares.append(np.full(int(counted.sum()), share, dtype=np.float32))
-    padded, lengths = _pad(rows)
-    mixed = any((share < 1.0).any() for share in shares)
+    batch = _batch(data, indices, rows, counts, first, sources)
+    if not any((share < 1.0).any() for share in shares):
+        return batch
+    weight = torch.from_numpy(np.concatenate(shares))
+    return replace(batch, mixed_pdf_ids=_labels(second), mix_weight=weight)
+
+
+def output_frames(source: NDArray[np.int64], subsampling: int) -> NDArray[np.int64]:
+    """For each frame of a model's, the nearest one of its frames on the stored features.
+
+    Args:
+        source: of each frame of the features the nearest stored one (T,).
+        subsampling: frames of the features for one of the model's; its middle one is looked at.
+
+    Returns:
+        (⌈T/subsampling⌉,).
+    """
+    middle = np.arange(0, len(source), subsampling) + (subsampling - 1) // 2
+    return source[np.minimum(middle, len(source) - 1)] // subsampling
+
+
+def _batch(
+    data: AlignedData,
+    indices: Sequence[int],
+    feats: Sequence[NDArray[np.float32]],
+    counts: Sequence[NDArray[np.bool_]],
+    pdf_ids: Sequence[NDArray[np.int32]],
+    source: list[NDArray[np.int64]],
+) -> Batch:
+    padded, lengths = _pad(feats)
+    tokens = [torch.from_numpy(data.tokens(i).astype(np.int64)) for i in indices]
     return Batch(
         [data.utt_ids[i] for i in indices],
         padded,
         lengths,
-        _pad_mask(counts),
-        _labels(first),
-        _labels(second) if mixed else None,
-        torch.from_numpy(np.concatenate(shares)) if mixed else None,
-        sources,
+        torch.tensor([len(counted) for counted in counts]),
+        pad_sequence([torch.from_numpy(counted) for counted in counts], batch_first=True),
+        _labels(pdf_ids),
+        pad_sequence(tokens, batch_first=True),
+        torch.tensor([len(row) for row in tokens]),
+        None,
+        None,
+        source,
     )
 
 
@@ -251,10 +284,6 @@ def _pad(rows: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
     for b, row in enumerate(rows):
         padded[b, : len(row)] = row
     return torch.from_numpy(padded), torch.tensor(lengths)
-
-
-def _pad_mask(rows: Sequence[NDArray[np.bool_]]) -> Tensor:
-    return pad_sequence([torch.from_numpy(row) for row in rows], batch_first=True)
 
 
 def _labels(rows: Sequence[NDArray[np.int32]]) -> Tensor:

@@ -61,7 +61,11 @@ class WithHints(Objective):
         pairs = _check(configs, network, teachers)
         for config in configs:
             teachers.taps[config.of - 1].add(config.teacher)
-        self._strides = [(math.gcd(own.stride, other.stride), other.stride) for own, other in pairs]
+        step = data.subsampling  # frames that count are those of the logits
+        self._strides = [
+            (math.gcd(own.stride, other.stride) // step, other.stride // step)
+            for own, other in pairs
+        ]
         self._variances = self._measure(data)
         self._fraction = 0.0
         projections: list[nn.Module] = [
@@ -152,7 +156,14 @@ def _check(
                 _no_layer(f"{key}.teacher", name, model, config.teacher, theirs[config.of])
             )
         elif config.student in own:
-            pairs.append((own[config.student], theirs[config.of][config.teacher]))
+            pair = own[config.student], theirs[config.of][config.teacher]
+            pairs.append(pair)
+            if any(layer.stride % network.subsampling for layer in pair):
+                faults.append(
+                    f"{key}: {config.student} has {pair[0].stride} frames of features to a frame, "
+                    f"{config.teacher} {pair[1].stride}; name layers behind the subsampling by "
+                    f"{network.subsampling}"
+                )
     if faults:
         raise InputError(faults)
     return pairs

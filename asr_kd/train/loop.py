@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from asr_kd.errors import AsrKdError
@@ -23,7 +24,8 @@ from asr_kd.models.checkpoint import Checkpoint
 from asr_kd.train.augment import Augment
 from asr_kd.train.config import TrainConfig
 from asr_kd.train.curve import Curve
-from asr_kd.train.dataset import AlignedData, augmented_batch, plain_batch
+from asr_kd.train.dataset import AlignedData, augmented_batch
+from asr_kd.train.evaluation import DevScore, Evaluation
 from asr_kd.train.objective import Objective
 from asr_kd.train.optimizer import limit_weight_norms, make_optimizers, rate_factor
 from asr_kd.train.sampler import plan_batches
@@ -76,9 +78,13 @@ class Trainer:
         specialty: Specialty | None = None,
     ) -> None:
         self.fabric, self.config, self.work = fabric, config, work
-        self.data, self.dev, self.objective, self.log_prior = data, dev, objective, log_prior
+        self.data, self.objective, self.log_prior = data, objective, log_prior
         self.student, self.network, self.selection = student, student.network, selection
         self.specialty = specialty
+        self.evaluation = Evaluation(
+            dev, config.max_frames, config.ctc.criterion,
+            specialty.dev_selection if specialty else None,
+        )  # fmt: skip
         self.optimizers = make_optimizers(student, config)
         self.rates = [optimizer.defaults["lr"] for optimizer in self.optimizers]
         self.progress = Progress()
@@ -126,14 +132,14 @@ class Trainer:
                     if stop.is_set():
                         _logger.warning("stopped at step %d; state saved", self.progress.step)
                         raise KeyboardInterrupt
-                accuracy, cross_entropy = self._evaluate()
+                dev = self._evaluate()
                 self.progress.epoch += 1
                 self.progress.batch = 0
-                if accuracy > self.progress.best_accuracy or not self.objective.is_about_labels:
-                    self.progress.best_accuracy = accuracy
+                if dev.score > self.progress.best_score or not self.objective.is_about_labels:
+                    self.progress.best_score, self.progress.best_values = dev.score, dev.values
                     self.progress.best_epoch = self.progress.epoch
                     self._save_checkpoint(self.work)
-                curve.epoch(self.progress, accuracy, cross_entropy, self.config.epochs)
+                curve.epoch(self.progress, dev, self.config.epochs)
                 self.progress.loss_sum = self.progress.loss_count = 0.0
                 self._save()
             self._save_checkpoint(self.work / "last")
@@ -207,23 +213,19 @@ class Trainer:
         local = torch.tensor(values, dtype=torch.float64, device=self.fabric.device)
         return [float(x) for x in self.fabric.all_reduce(local, reduce_op="sum")]
 
-    @torch.no_grad()
-    def _evaluate(self) -> tuple[float, float]:
-        """Frame accuracy and cross-entropy (nats) on the dev set."""
+    def _evaluate(self) -> DevScore:
+        """How good the network is on the dev set."""
         network = self._evaluated()
         network.eval()
-        correct = loss = frames = 0.0
-        batches = plan_batches(self.dev.num_frames, self.config.max_frames)
-        selection = self.specialty.dev_selection if self.specialty else None
-        for indices in batches[self.fabric.global_rank :: self.fabric.world_size]:
-            batch = plain_batch(self.dev, indices, selection).to(self.fabric.device)
+
+        def run(feats: Tensor, lengths: Tensor) -> Tensor:
             with self.fabric.autocast():
-                logits = network(batch.feats, batch.lengths)[0][batch.counted].float()
-            correct += float((logits.argmax(1) == batch.pdf_ids).sum())
-            loss += float(torch.nn.functional.cross_entropy(logits, batch.pdf_ids, reduction="sum"))
-            frames += len(logits)
-        correct, loss, frames = self._sum_over_processes(correct, loss, frames)
-        return correct / frames, loss / frames
+                logits: Tensor = network(feats, lengths)[0]
+            return logits
+
+        fabric = self.fabric
+        sums = self.evaluation.sums(run, fabric.device, fabric.global_rank, fabric.world_size)
+        return self.evaluation.score(self._sum_over_processes(*sums))
 
     def _evaluated(self) -> AcousticModel:
         """The network that is evaluated and kept: the averaged one where there is one."""

@@ -62,15 +62,21 @@ class Distillation(Objective):
 
     Args:
         config: the mixture.
+        hard: what stands for `CE_hard`: the labels of the frames, or token sequences.
     """
 
-    def __init__(self, config: DistillConfig) -> None:
+    def __init__(self, config: DistillConfig, hard: Objective) -> None:
         self.config = config
+        self.hard = hard
         self.is_about_labels = bool(config.soft_weight or config.hard_weight)
 
     @abstractmethod
     def targets(self, batch: Batch) -> SoftTargets | Tensor:
         """Targets of the batch's counted frames at T; dense ones are log-probabilities (N,V)."""
+
+    def to(self, device: torch.device) -> None:
+        """See `Objective`."""
+        self.hard.to(device)
 
     def __call__(self, output: StudentOutput, batch: Batch) -> tuple[Tensor, Tensor]:
         """See `Objective`."""
@@ -80,7 +86,7 @@ class Distillation(Objective):
             # Data without transcripts have no labels. All parameters keep a gradient, as DDP wants.
             return 0.0 * logits.sum(), torch.tensor(len(logits), device=logits.device)
         if not config.soft_weight:
-            hard, count = HardLabels()(output, batch)
+            hard, count = self.hard(output, batch)
             return config.hard_weight * hard, count
         targets = self.targets(batch)
         labels = None
@@ -92,13 +98,14 @@ class Distillation(Objective):
         else:
             probs = targets.exp() if isinstance(targets, Tensor) else targets
             chosen = essence(probs, config.essence.mass, config.essence.floor, config.essence.rest)
-            if batch.mixed_pdf_ids is None and config.hard_weight:
+            by_frame = isinstance(self.hard, HardLabels) and batch.mixed_pdf_ids is None
+            if by_frame and config.hard_weight:
                 labels = batch.pdf_ids  # soft and hard part in one pass over the logits
             total, count = distillation_loss(
                 logits, chosen, labels, config.temperature, config.hard_weight, config.soft_weight
             )
         if labels is None and config.hard_weight:
-            total = total + config.hard_weight * HardLabels()(output, batch)[0]
+            total = total + config.hard_weight * self.hard(output, batch)[0]
         return total, count
 
     def _faults(self) -> list[str]:
@@ -116,8 +123,10 @@ class StoredTargets(Distillation):
         InputError: where the store does not fit data or configuration, with both values.
     """
 
-    def __init__(self, path: Path, config: DistillConfig, data: AlignedData) -> None:
-        super().__init__(config)
+    def __init__(
+        self, path: Path, config: DistillConfig, data: AlignedData, hard: Objective | None = None
+    ) -> None:
+        super().__init__(config, hard or HardLabels())
         self.store = TargetStore.open(path, verify=True)
         faults = self._faults()
         if config.loss == "logits" and self.store.header.keep != "all":
@@ -136,14 +145,13 @@ class StoredTargets(Distillation):
             faults.append(
                 f"{path}: the teachers' weights are {shares}, the student expects {wanted}"
             )
-        for utt, num_frames in zip(data.utt_ids, data.num_frames.tolist(), strict=True):
+        for utt, num_frames in zip(data.utt_ids, data.num_outputs.tolist(), strict=True):
             if utt not in self.store:
                 faults.append(f"{path}: no targets for {utt}")
             elif self.store.num_frames(utt) != num_frames:
                 stored = self.store.num_frames(utt)
-                faults.append(
-                    f"{path}: {utt}: targets of {stored} frames, features of {num_frames}"
-                )
+                of = "features of" if data.subsampling == 1 else "a student of"
+                faults.append(f"{path}: {utt}: targets of {stored} frames, {of} {num_frames}")
         if faults:
             raise InputError(faults)
 
@@ -162,8 +170,10 @@ class OnlineTeachers(Distillation):
         InputError: where the configuration is not for so many teachers, or contradicts itself.
     """
 
-    def __init__(self, teachers: Teachers, config: DistillConfig) -> None:
-        super().__init__(config)
+    def __init__(
+        self, teachers: Teachers, config: DistillConfig, hard: Objective | None = None
+    ) -> None:
+        super().__init__(config, hard or HardLabels())
         self.teachers = teachers
         num_teachers = len(teachers.models)
         faults = self._faults()
@@ -182,6 +192,7 @@ class OnlineTeachers(Distillation):
 
     def to(self, device: torch.device) -> None:
         """See `Objective`."""
+        super().to(device)
         self.teachers.to(device)
 
     @torch.no_grad()

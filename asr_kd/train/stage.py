@@ -14,12 +14,14 @@ from asr_kd.artefact import Artefact
 from asr_kd.config import config_dict, write_config
 from asr_kd.errors import AsrKdError, InputError
 from asr_kd.io.atomic import write_text
-from asr_kd.labels.priors import log_prior
 from asr_kd.models.trained_on import read_trained_on, write_trained_on
 from asr_kd.shards import rank_and_world
-from asr_kd.train.build import TrainInputs, build, read_data
+from asr_kd.train.build import build, read_data
 from asr_kd.train.config import TrainConfig
 from asr_kd.train.dataset import AlignedData
+from asr_kd.train.evaluation import DevScore
+from asr_kd.train.inputs import TrainInputs
+from asr_kd.train.labels import folder_log_prior
 from asr_kd.train.loop import Trainer
 from asr_kd.train.state import has_state, remove_state
 
@@ -29,10 +31,12 @@ _logger = logging.getLogger("asr_kd.train")
 def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
     """Trains and publishes a model.
 
-    `out` then holds the checkpoint of the best dev frame accuracy, `last/` with that of the last
-    epoch, `config.yaml`, `log.jsonl` and `tensorboard/`; `init.md` says what came from where in a
-    network that starts from another one, `trained_on.txt` which utterances it has seen. Where the
-    output layer learns nothing (hints only) the last epoch's checkpoint counts as the best.
+    `out` then holds the checkpoint of the best dev frame accuracy (of token sequences see
+    `CtcConfig`), `last/` with that of the last epoch, `config.yaml`, `log.jsonl` and
+    `tensorboard/`; `init.md` says what came from where in a network that starts from another one,
+    `trained_on.txt` which utterances it has seen, `left_out.txt` which had more tokens than frames.
+    Where the output layer learns nothing (hints only) the last epoch's checkpoint counts as the
+    best.
 
     Raises:
         InputError: all faults of the inputs together, before any work.
@@ -55,7 +59,10 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
             table = start.table(str(inputs.init))
             _logger.info("starts from %s:\n%s", inputs.init, table)
             write_text(work / "init.md", table)
-    prior = log_prior(data.ali_dir)
+        if data.left_out:
+            lines = (f"{utt} {why}\n" for utt, why in sorted(data.left_out.items()))
+            write_text(work / "left_out.txt", "".join(lines))
+    prior = folder_log_prior(data.ali_dir, data.label_set)
     if specialty is not None:
         data, dev = specialty.relabelled(data), specialty.relabelled(dev)
         selection, prior = specialty.selection, specialty.log_prior(prior)
@@ -69,7 +76,7 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
         _record_utterances(work, data, inputs)
         artefact.publish(
             {
-                "dev_frame_accuracy": done.best_accuracy,
+                **done.best_values,
                 "best_epoch": done.best_epoch,
                 "epochs": done.epoch,
                 "steps": done.step,
@@ -81,8 +88,8 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
         )
         remove_state(artefact.path)
         _logger.info(
-            "%s: dev frame accuracy %.2f%% (epoch %d), %d parameters, %.0f frames/s",
-            out, 100 * done.best_accuracy, done.best_epoch, network.num_params,
+            "%s: dev %s (epoch %d), %d parameters, %.0f frames/s",
+            out, DevScore(done.best_score, done.best_values), done.best_epoch, network.num_params,
             done.frames / max(done.seconds, 1e-9),
         )  # fmt: skip
 
@@ -117,7 +124,9 @@ def _record_utterances(work: Path, data: AlignedData, inputs: TrainInputs) -> No
     Nothing, where that of one of them is not known. A store of soft targets does not tell.
     """
     seen = set(data.utt_ids)
-    for model in (*inputs.teachers, *([inputs.init] if inputs.init else [])):
+    for model in (*inputs.teachers, inputs.init, inputs.guide):
+        if model is None:
+            continue
         before = read_trained_on(model)
         if before is None:
             return

@@ -4,8 +4,9 @@ Random draws are seeded anew for each step and utterance, so no generator's stat
 """
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -29,7 +30,9 @@ class Progress:
         batch: batches done of the current pass.
         step: updates done altogether.
         loss_sum, loss_count: of the current pass so far.
-        best_epoch, best_accuracy: of the best checkpoint; -1 before the first.
+        best_epoch, best_score: of the best checkpoint, the higher the better; -1 and −∞ before the
+            first.
+        best_values: what was measured of it on the dev set, by name.
         seconds, frames: time spent and frames seen in training steps.
     """
 
@@ -39,7 +42,8 @@ class Progress:
     loss_sum: float = 0.0
     loss_count: float = 0.0
     best_epoch: int = -1
-    best_accuracy: float = -1.0
+    best_score: float = -math.inf
+    best_values: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     frames: int = 0
 

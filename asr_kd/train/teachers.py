@@ -37,7 +37,8 @@ class Teachers:
         data: what they are to fit.
 
     Raises:
-        InputError: for every model that cannot be read or is of other labels or features.
+        InputError: for every model that cannot be read or is of other labels, features or frame
+            rate.
 
     Attributes:
         models: M networks.
@@ -51,6 +52,11 @@ class Teachers:
             try:
                 checkpoint = Checkpoint.load(path)
                 data.require_fits(checkpoint, str(path))
+                if checkpoint.model.subsampling != data.subsampling:
+                    raise InputError(
+                        f"frame rates differ: {path} has model.subsampling="
+                        f"{checkpoint.model.subsampling}, the student {data.subsampling}"
+                    )
                 self.models.append(checkpoint.model)
             except InputError as error:
                 faults += error.faults

@@ -14,8 +14,8 @@ from asr_kd.io.table import write_table
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.priors import write_priors
 from asr_kd.models.config import TdnnConfig, TdnnLayerConfig
-from asr_kd.train.build import TrainInputs
 from asr_kd.train.config import TrainConfig
+from asr_kd.train.inputs import TrainInputs
 
 NUM_LABELS, DIMS = 6, 4
 LABELS = LabelSet("hmm-states", tuple(f"s{k}" for k in range(NUM_LABELS)))
@@ -84,4 +84,41 @@ def corpus(tmp_path: Path) -> Corpus:
     write_set(tmp_path / "train", tmp_path / "ali", 24, seed=1)
     write_set(tmp_path / "dev", tmp_path / "dev_ali", 6, seed=2)
     folders = [tmp_path / name for name in ("train", "ali", "dev", "dev_ali")]
+    return Corpus(tmp_path, TrainInputs(*folders))
+
+
+CTC_LABELS = LabelSet("ctc-char", ("<blank>", "a", "b", "c", "d"))
+
+
+def write_tokens(folder: Path, tokens: dict[str, np.ndarray]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with ArkWriter(folder / "tokens.ark") as writer:
+        for utt, ids in tokens.items():
+            writer.write(utt, ids.astype(np.int32))
+    write_table(folder / "tokens.scp", writer.scp)
+    CTC_LABELS.save(folder / "labels.json")
+
+
+def write_spoken(folder: Path, tokens: Path, num_utts: int, seed: int) -> None:
+    """Tokens of six frames and more each, silence around them."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).standard_normal((len(CTC_LABELS), DIMS)) * 2
+    feats, spoken = {}, {}
+    for k in range(num_utts):
+        utt = f"spk{k % 2}-utt{k:02d}"
+        spoken[utt] = rng.integers(1, len(CTC_LABELS), k % 5)
+        said = [0, *(x for token in spoken[utt] for x in (token, 0))]
+        path = np.repeat(said, rng.integers(6, 12, len(said)))
+        noise = 0.5 * rng.standard_normal((len(path), DIMS))
+        feats[utt] = (100 + 5 * (centres[path] + noise)).astype(np.float32)
+    write_feats(folder, feats)
+    write_tokens(tokens, spoken)
+
+
+@pytest.fixture
+def spoken(tmp_path: Path) -> Corpus:
+    """A corpus of token sequences."""
+    write_spoken(tmp_path / "train", tmp_path / "tokens", 30, seed=1)
+    write_spoken(tmp_path / "dev", tmp_path / "dev_tokens", 10, seed=2)
+    folders = [tmp_path / name for name in ("train", "tokens", "dev", "dev_tokens")]
     return Corpus(tmp_path, TrainInputs(*folders))

@@ -16,9 +16,10 @@ from asr_kd.labels.priors import log_prior, read_ali_labels
 from asr_kd.models.checkpoint import Checkpoint
 from asr_kd.train import loop
 from asr_kd.train.augment import Augment
-from asr_kd.train.build import TrainInputs, build
+from asr_kd.train.build import build
 from asr_kd.train.config import AugmentConfig, MixConfig, SpecialistConfig, SpeedConfig
 from asr_kd.train.dataset import AlignedData, augmented_batch, plain_batch
+from asr_kd.train.inputs import TrainInputs
 from asr_kd.train.specialist import Specialty
 from asr_kd.train.stage import train
 

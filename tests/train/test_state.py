@@ -18,7 +18,7 @@ from asr_kd.train.state import (
 
 def test_a_state_comes_back(tmp_path: Path) -> None:
     assert load_state(tmp_path) is None
-    saved = Progress(epoch=2, batch=3, step=17, loss_sum=0.1 + 0.2, best_accuracy=1 / 3)
+    saved = Progress(epoch=2, batch=3, step=17, loss_sum=0.1 + 0.2, best_score=1 / 3)
     save_state(tmp_path, Progress(step=16), {"a": torch.zeros(3)})
     save_state(tmp_path, saved, {"a": torch.ones(3)})
     found = load_state(tmp_path)

@@ -1,0 +1,74 @@
+"""Training on token sequences: CTC, with an alignment or a guide beside it."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from asr_kd.distill.ctc import ctc_loss
+from asr_kd.distill.guided_ctc import guide_loss
+from asr_kd.train.config import CtcConfig, TrainConfig
+from asr_kd.train.dataset import AlignedData, Batch
+from asr_kd.train.inputs import TrainInputs
+from asr_kd.train.objective import HardLabels, Objective
+from asr_kd.train.student import StudentOutput
+from asr_kd.train.teachers import Teachers
+
+
+class TokenSequences(Objective):
+    """`weight·CTC + frame_weight·CE + guide_weight·guide`, all sums over the same frames.
+
+    Args:
+        config: the weights.
+        guide: the model that shows where spikes are to be; it sees each batch as the student does.
+    """
+
+    def __init__(self, config: CtcConfig, guide: Teachers | None = None) -> None:
+        self.config = config
+        self.guide = guide
+
+    def to(self, device: torch.device) -> None:
+        """See `Objective`."""
+        if self.guide is not None:
+            self.guide.to(device)
+
+    def __call__(self, output: StudentOutput, batch: Batch) -> tuple[Tensor, Tensor]:
+        """See `Objective`; ∞ where an utterance's tokens do not fit its frames."""
+        config, logits = self.config, output.logits.float()
+        total = logits.new_zeros(())
+        if config.weight:
+            loss, _ = ctc_loss(logits, batch.outputs, batch.tokens, batch.token_lengths)
+            total = total + config.weight * loss
+        if config.frame_weight:
+            total = total + config.frame_weight * HardLabels()(output, batch)[0]
+        if self.guide is not None:
+            theirs = self.guide(0, batch).logits
+            total = total + config.guide_weight * guide_loss(logits, batch.outputs, theirs)[0]
+        return total, batch.outputs.sum()
+
+
+def sequence_faults(inputs: TrainInputs, config: TrainConfig, data: AlignedData) -> Iterator[str]:
+    """What is asked for of token sequences, or in spite of them, in vain."""
+    ctc, distill = config.ctc, config.distill
+    if not data.has_tokens:
+        if inputs.guide is not None:
+            yield f"--guide shows token sequences where to go, and {data.ali_dir} has no tokens.scp"
+        if ctc.weight != CtcConfig().weight or ctc.frame_weight:
+            yield f"ctc.weight and ctc.frame_weight: {data.ali_dir} has no tokens.scp"
+        return
+    if not (ctc.weight or ctc.frame_weight):
+        yield "ctc.weight and ctc.frame_weight are 0: nothing is left to learn"
+    if ctc.frame_weight and not data.has_alignment:
+        yield (
+            f"ctc.frame_weight is {ctc.frame_weight:g}, and {data.ali_dir} has no ali.scp: align "
+            f"its tokens (align-ctc)"
+        )
+    is_student = inputs.targets is not None or bool(inputs.teachers)
+    if is_student and not distill.hard_weight and (inputs.guide or ctc != CtcConfig()):
+        yield "distill.hard_weight is 0: ctc.* and --guide do nothing"
+    if config.augment.mix.prob:
+        yield "augment.mix: two utterances mixed have no token sequence; leave it out"
+    if config.frames.only or config.frames.exclude:
+        yield "frames.only and frames.exclude choose among labelled frames, not among tokens"
+    if inputs.cluster is not None:
+        yield "--cluster: a specialist learns labels of frames, not tokens; give an alignment"
