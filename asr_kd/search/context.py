@@ -1,34 +1,22 @@
 """C: phones in, context-dependent models out (Mohri, Pereira & Riley 2002, section 2.4)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import kaldifst
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from asr_kd.labels.lang import Lang
 from asr_kd.labels.tying import LEFT, Node
-from asr_kd.search.arrays import arc_array, collect, from_arrays
-
-
-class Model(NamedTuple):
-    """A phone in all contexts in which its states have the same pdfs.
-
-    Attributes:
-        phone: name.
-        pdf_ids: one for each HMM state.
-    """
-
-    phone: str
-    pdf_ids: tuple[int, ...]
+from asr_kd.search.arrays import Pieces
 
 
 class Context:
     """The models of a language, and the FST that finds them for a sequence of phones.
 
-    Output labels are those of phones.txt, and `end` behind the last phone of an utterance. Input
-    labels are model + 1, and behind those the symbols that mean no model: #0, #1, … and, with right
+    A model is a phone in all contexts in which its states have the same pdfs. Output labels are
+    those of phones.txt, and `end` behind the last phone of an utterance. Input labels are those of
+    models, from 1 on, and behind them the symbols that mean no model: #0, #1, … and, with right
     context, one that stands where the first phone was read and its right neighbour is not known
     yet. (Were it epsilon, a symbol before the first phone and the same one behind it would look
     alike, and HCLG could not be determinised.)
@@ -37,61 +25,57 @@ class Context:
         lang: phones, states and their tying.
 
     Attributes:
-        models: all different ones.
+        models: phone → (models, states) pdf-ids; models are numbered in this order.
         num_symbols: how many input labels mean no model.
         end: output label at the end of an utterance, greater than those of phones.txt.
         fst: C, sorted by output label.
     """
 
     def __init__(self, lang: Lang) -> None:
-        self.models: list[Model] = []
-        labels = []
-        for phone in lang.topology.hmms:
-            pdf_ids = pdfs_in_context(lang, phone)
-            found, index = np.unique(
-                pdf_ids.reshape(-1, pdf_ids.shape[-1]), axis=0, return_inverse=True
-            )
-            labels.append(len(self.models) + 1 + index.reshape(pdf_ids.shape[:-1]))
-            self.models += [Model(phone, tuple(row)) for row in found.tolist()]
+        self.models: dict[str, NDArray[np.int64]] = {}
         self.end = len(lang.phones)
         self.num_symbols = lang.num_disambiguation + 1
+        labels = []
+        self._num_models = 0
+        for phone in lang.topology.hmms:
+            pdf_ids = pdfs_in_context(lang, phone)
+            self.models[phone], index = np.unique(
+                pdf_ids.reshape(-1, pdf_ids.shape[-1]), axis=0, return_inverse=True
+            )
+            labels.append(self._num_models + 1 + index.reshape(pdf_ids.shape[:-1]))
+            self._num_models += len(self.models[phone])
         self.fst = self._build(lang, np.stack(labels))
+
+    def __len__(self) -> int:
+        """Number of models."""
+        return self._num_models
 
     def _build(self, lang: Lang, labels: NDArray[np.int64]) -> "kaldifst.StdVectorFst":
         """C from the input labels of (phone, left, right), neighbours as in `pdfs_in_context`."""
         phones = np.array([lang.phones[phone] for phone in lang.topology.hmms])
         marks = np.array([lang.phones[f"#{k}"] for k in range(lang.num_disambiguation)])
-        symbols = len(self.models) + 1 + np.arange(self.num_symbols)
+        symbols = len(self) + 1 + np.arange(self.num_symbols)
         count, lefts, rights = labels.shape
         b = np.arange(count)
-        if rights == 1:  # a state for each left neighbour
+        pieces = Pieces()
+        if rights == 1:  # a state for each left neighbour a, in which phone b is read
             a = np.arange(lefts)[:, None]
             start, final = 0, lefts
-            following = b + 1 if lefts > 1 else 0
-            pieces: list[tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]] = [
-                (a, labels[b, a, 0], phones, following),
-                (a, 0, self.end, final),
-            ]
+            pieces.add(a, labels[b, a, 0], phones, 0.0, b + 1 if lefts > 1 else 0)
+            pieces.add(a, 0, self.end, 0.0, final)
         else:  # a state for each phone b behind an a that waits for its right neighbour c
             states = np.arange(lefts)[:, None] * count + b
             start, final = states.size, states.size + 1
             left, middle, c = np.arange(lefts)[:, None, None], b[:, None], b
-            pieces = [
-                (states[:, :, None], labels[middle, left, c + 1], phones, states[1:]),
-                (states, labels[:, :, 0].T, self.end, final),
-                (start, symbols[-1], phones, states[0]),
-                (start, 0, self.end, final),
-            ]
+            pieces.add(states[..., None], labels[middle, left, c + 1], phones, 0.0, states[1:])
+            pieces.add(states, labels[:, :, 0].T, self.end, 0.0, final)
+            pieces.add(start, symbols[-1], phones, 0.0, states[0])
+            pieces.add(start, 0, self.end, 0.0, final)
         everywhere = np.setdiff1d(np.arange(final + 1), final)[:, None]
-        pieces.append((everywhere, symbols[:-1], marks, everywhere))
-        sources, arcs = [], []
-        for source, ilabels, olabels, targets in pieces:
-            columns = np.broadcast_arrays(source, ilabels, olabels, targets)
-            sources.append(columns[0].ravel())
-            arcs.append(arc_array(columns[1], columns[2], 0.0, columns[3]))
+        pieces.add(everywhere, symbols[:-1], marks, 0.0, everywhere)
         finals = np.full(final + 1, np.inf, np.float32)
         finals[final] = 0.0
-        fst = from_arrays(collect(start, finals, np.concatenate(sources), np.concatenate(arcs)))
+        fst = pieces.build(start, finals)
         kaldifst.arcsort(fst, "olabel")
         return fst
 

@@ -1,11 +1,12 @@
 """H: pdf-ids in, context-dependent models out."""
 
 import math
-from collections.abc import Sequence
 
 import kaldifst
+import numpy as np
 
 from asr_kd.labels.lang import Lang
+from asr_kd.search.arrays import Pieces
 from asr_kd.search.context import Context
 
 
@@ -35,41 +36,40 @@ def hmm_fst(
     Returns:
         H, sorted by output label.
     """
-    fst = kaldifst.StdVectorFst()
-    root = fst.add_state()
-    fst.start = root
-    fst.set_final(root, 0.0)
-    scale = self_loop_scale if complete else 0.0
-    for label, (phone, pdf_ids) in enumerate(context.models, start=1):
-        rows = lang.topology.hmms[phone].transitions
-        # A state that can only be left needs no state of the graph if its loop is still to come.
-        states = [
-            root if not complete and _only_leaves(state, row, len(rows)) else fst.add_state()
-            for state, row in enumerate(rows)
-        ]
-        fst.add_arc(root, kaldifst.StdArc(pdf_ids[0] + 1, label, 0.0, states[0]))
-        for state, row in enumerate(rows):
-            if states[state] == root:
+    root, pieces = 0, Pieces()
+    num_states, label = 1, 1
+    for phone, pdf_ids in context.models.items():
+        hmm = lang.topology.hmms[phone]
+        # All models of a phone at once: a row for each.
+        models = label + np.arange(len(pdf_ids))
+        states = num_states + np.arange(pdf_ids.size).reshape(pdf_ids.shape)
+        if not complete:  # a state without its loop that can only be left is no state
+            for state, row in enumerate(hmm.transitions):
+                if {to for to, _ in row} <= {state, hmm.num_states}:
+                    states[:, state] = root
+        pieces.add(root, pdf_ids[:, 0] + 1, models, 0.0, states[:, 0])
+        for state, row in enumerate(hmm.transitions):
+            if (states[:, state] == root).all():
                 continue
             stay = dict(row).get(state, 0.0)
             for to, prob in row:
                 if to == state:
-                    if not complete:
-                        continue
-                    cost = -scale * math.log(stay)
+                    cost = -self_loop_scale * math.log(stay)
                 else:
-                    cost = -scale * math.log(1 - stay)
+                    cost = -self_loop_scale * math.log(1 - stay) if complete else 0.0
                     cost -= transition_scale * math.log(prob / (1 - stay))
-                leaving = to == len(rows)
-                read, target = (0, root) if leaving else (pdf_ids[to] + 1, states[to])
-                fst.add_arc(states[state], kaldifst.StdArc(read, 0, cost, target))
-    num_labels = len(lang.label_set)
-    for k in range(context.num_symbols):
-        read = 0 if complete else num_labels + 1 + k
-        fst.add_arc(root, kaldifst.StdArc(read, len(context.models) + 1 + k, 0.0, root))
+                if to == hmm.num_states:
+                    pieces.add(states[:, state], 0, 0, cost, root)
+                elif to != state or complete:
+                    pieces.add(states[:, state], pdf_ids[:, to] + 1, 0, cost, states[:, to])
+        num_states += pdf_ids.size
+        label += len(pdf_ids)
+    symbols = np.arange(context.num_symbols)
+    read = 0 if complete else len(lang.label_set) + 1 + symbols
+    pieces.add(root, read, label + symbols, 0.0, root)
+    finals = np.full(num_states, np.inf, np.float32)
+    finals[root] = 0.0
+    fst = pieces.build(root, finals)
+    kaldifst.connect(fst)
     kaldifst.arcsort(fst, "olabel")
     return fst
-
-
-def _only_leaves(state: int, row: Sequence[tuple[int, float]], num_states: int) -> bool:
-    return {to for to, _ in row} <= {state, num_states}

@@ -3,8 +3,10 @@
 import math
 
 import kaldifst
+import numpy as np
 
 from asr_kd.labels.lang import Lang
+from asr_kd.search.arrays import Pieces
 
 
 def lexicon_fst(lang: Lang, disambiguated: bool, end: int = 0) -> "kaldifst.StdVectorFst":
@@ -19,40 +21,40 @@ def lexicon_fst(lang: Lang, disambiguated: bool, end: int = 0) -> "kaldifst.StdV
     Returns:
         L, sorted by output label for composition with a grammar or transcript.
     """
-    fst = kaldifst.StdVectorFst()
-    start, between, pause = fst.add_state(), fst.add_state(), fst.add_state()
-    fst.start = start
-    stop = between
-    if end:
-        stop = fst.add_state()
-        fst.add_arc(between, kaldifst.StdArc(end, 0, 0.0, stop))
-    fst.set_final(stop, 0.0)
+    start, between, pause, stop, num_states = 0, 1, 2, 3 if end else 1, 4 if end else 3
     no_silence, with_silence = -math.log(1 - lang.silence_prob), -math.log(lang.silence_prob)
     silence = lang.phones[lang.lexicon.optional_silence]
+    # Source, labels, cost and target of every arc: a number for all of them beside one another.
+    arcs: list[tuple[int, int, int, float, int]] = []
 
-    def chain(source: int, labels: list[tuple[int, int]], target: int, cost: float) -> None:
-        for ilabel, olabel in labels[:-1]:
-            state = fst.add_state()
-            fst.add_arc(source, kaldifst.StdArc(ilabel, olabel, cost, state))
-            source, cost = state, 0.0
-        fst.add_arc(source, kaldifst.StdArc(*labels[-1], cost, target))
+    def chain(source: int, ilabels: list[int], olabel: int, cost: float, target: int) -> None:
+        nonlocal num_states
+        for ilabel in ilabels[:-1]:
+            arcs.append((source, ilabel, olabel, cost, num_states))
+            source, olabel, cost = num_states, 0, 0.0
+            num_states += 1
+        arcs.append((source, ilabels[-1], olabel, cost, target))
 
-    fst.add_arc(start, kaldifst.StdArc(0, 0, no_silence, between))
-    fst.add_arc(start, kaldifst.StdArc(0, 0, with_silence, pause))
+    arcs.append((start, 0, 0, no_silence, between))
+    arcs.append((start, 0, 0, with_silence, pause))
     # Silence may also be a word's pronunciation: its own symbol, the last one, tells them apart.
-    own = [(lang.phones[f"#{lang.num_disambiguation - 1}"], 0)] if disambiguated else []
-    chain(pause, [(silence, 0), *own], between, 0.0)
+    own = [lang.phones[f"#{lang.num_disambiguation - 1}"]] if disambiguated else []
+    chain(pause, [silence, *own], 0, 0.0, between)
     for entry, k in zip(lang.lexicon.pronunciations, lang.lexicon.disambiguation(), strict=True):
         phones = [lang.phones[phone] for phone in entry.phones]
         if disambiguated and k:
             phones.append(lang.phones[f"#{k}"])
-        labels = [(phone, 0) for phone in phones]
-        labels[0] = (phones[0], lang.words[entry.word])
-        cost = -math.log(entry.prob)
-        chain(between, labels, between, cost + no_silence)
-        chain(between, labels, pause, cost + with_silence)
+        word, cost = lang.words[entry.word], -math.log(entry.prob)
+        chain(between, phones, word, cost + no_silence, between)
+        chain(between, phones, word, cost + with_silence, pause)
     if disambiguated:
-        backoff = kaldifst.StdArc(lang.phones["#0"], lang.words["#0"], 0.0, between)
-        fst.add_arc(between, backoff)
+        arcs.append((between, lang.phones["#0"], lang.words["#0"], 0.0, between))
+    if end:
+        arcs.append((between, end, 0, 0.0, stop))
+    pieces = Pieces()
+    pieces.add(*(np.array(column) for column in zip(*arcs, strict=True)))
+    finals = np.full(num_states, np.inf, np.float32)
+    finals[stop] = 0.0
+    fst = pieces.build(start, finals)
     kaldifst.arcsort(fst, "olabel")
     return fst

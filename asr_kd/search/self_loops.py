@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from asr_kd.io.kaldi.fst import Fst
 from asr_kd.labels.lang import Lang
-from asr_kd.search.arrays import arc_array, collect
+from asr_kd.search.arrays import Pieces
 
 
 def without_symbols(graph: Fst, num_labels: int) -> Fst:
@@ -21,8 +21,8 @@ def without_symbols(graph: Fst, num_labels: int) -> Fst:
 def with_self_loops(graph: Fst, lang: Lang, scale: float) -> Fst:
     """Lets every state that was entered by a label last for more frames.
 
-    A state entered by arcs of several labels becomes a state for each of them, from which epsilon
-    arcs lead to the former one.
+    A state entered by arcs of several labels gets a state for each of them before it, from which
+    epsilon arcs lead to it.
 
     Args:
         graph: input labels are pdf-id + 1 of the state that an arc leads into, or epsilon.
@@ -30,48 +30,43 @@ def with_self_loops(graph: Fst, lang: Lang, scale: float) -> Fst:
         scale: of the log-probabilities of staying and of not staying.
     """
     stay, leave = _costs(lang, scale)
-    sources = np.repeat(np.arange(len(graph.finals)), graph.num_arcs)
-    # Labels that cannot stay are like no label.
-    entered = np.where(np.isfinite(stay), np.arange(len(stay)), 0)[graph.arcs["ilabel"]]
-    base = len(stay)
-    keys = graph.arcs["next"].astype(np.int64) * base + entered
-    # The start is entered by no label.
-    pairs, index = np.unique(np.append(keys, graph.start * base), return_inverse=True)
-    states, labels = pairs // base, pairs % base
-    several = (np.bincount(states, minlength=len(graph.finals)) > 1)[states] & (labels > 0)
-    ids = np.where(several, len(graph.finals) - 1 + np.cumsum(several), states)
-    finals = np.append(graph.finals, np.full(several.sum(), np.inf, np.float32))
-    label_of = np.zeros(len(finals), np.int64)
-    label_of[ids] = labels
-    arcs = graph.arcs.copy()
-    arcs["next"] = ids[index[:-1]]
-    arcs["weight"] += leave[label_of[sources]]
-    loops = np.flatnonzero(label_of)
-    apart = ids[several]
-    return collect(
-        graph.start,
-        finals + leave[label_of],
-        np.concatenate([sources, loops, apart]),
-        np.concatenate(
-            [
-                arcs,
-                arc_array(label_of[loops], 0, stay[label_of[loops]], loops),
-                arc_array(0, 0, leave[label_of[apart]], states[several]),
-            ]
-        ),
+    num_states, arcs = len(graph.finals), graph.arcs.copy()
+    # Labels that cannot stay are like no label, by which the start is entered too.
+    entering = np.where(np.isfinite(stay), np.arange(len(stay)), 0).astype(np.int32)
+    entering = entering[arcs["ilabel"]]
+    label = np.zeros(num_states, np.int32)
+    label[arcs["next"]] = entering
+    label[graph.start] = 0
+    mixed = np.zeros(num_states, np.bool_)
+    mixed[arcs["next"][label[arcs["next"]] != entering]] = True
+    label[mixed] = 0
+    moved = np.flatnonzero(mixed[arcs["next"]] & (entering > 0))
+    pairs, index = np.unique(
+        arcs["next"][moved].astype(np.int64) * len(stay) + entering[moved], return_inverse=True
     )
+    before = num_states + np.arange(len(pairs))
+    label = np.append(label, (pairs % len(stay)).astype(np.int32))
+    arcs["next"][moved] = before[index]
+    arcs["weight"] += np.repeat(leave[label[:num_states]], graph.num_arcs)
+    pieces = Pieces()
+    pieces.add_arcs(np.repeat(np.arange(num_states, dtype=np.int32), graph.num_arcs), arcs)
+    pieces.add(before, 0, 0, leave[label[before]], pairs // len(stay))
+    lasting = np.flatnonzero(label)
+    pieces.add(lasting, label[lasting], 0, stay[label[lasting]], lasting)
+    finals = np.append(graph.finals, np.full(len(pairs), np.inf, np.float32))
+    return pieces.arrays(graph.start, finals + leave[label])
 
 
 def _costs(lang: Lang, scale: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(V + 1,) cost of staying, inf where a state cannot, and of leaving, for each input label."""
-    states = [
-        -scale * np.array([_log(dict(row).get(state, 0.0)), _log(1 - dict(row).get(state, 0.0))])
-        for hmm in lang.topology.hmms.values()
-        for state, row in enumerate(hmm.transitions)
-    ]
-    costs = np.vstack([[np.inf, 0.0], np.stack(states)[lang.monophone_label]])
-    return costs[:, 0].astype(np.float32), costs[:, 1].astype(np.float32)
-
-
-def _log(prob: float) -> float:
-    return math.log(prob) if prob > 0 else -math.inf
+    stay, leave = [], []
+    for hmm in lang.topology.hmms.values():
+        for state, row in enumerate(hmm.transitions):
+            prob = dict(row).get(state, 0.0)
+            stay.append(-scale * math.log(prob) if prob > 0 else math.inf)
+            leave.append(-scale * math.log(1 - prob))
+    label = lang.monophone_label
+    return (
+        np.append(np.inf, np.array(stay)[label]).astype(np.float32),
+        np.append(0.0, np.array(leave)[label]).astype(np.float32),
+    )

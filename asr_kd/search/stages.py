@@ -185,6 +185,7 @@ def make_graph(
     if rank_and_world()[0] != 0:
         return
     grammar = grammar_fst(language, model)
+    del model  # of gigabytes, where it is large
     graph = decoding_graph(language, grammar, config.transition_scale, config.self_loop_scale)
     work = artefact.begin()
     _write_fst(graph, work / GRAPH)

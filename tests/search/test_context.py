@@ -115,13 +115,16 @@ def test_models_of_a_sequence(kind: str) -> None:
         arc.ilabel
         for state in range(path.num_states)
         for arc in kaldifst.ArcIterator(path, state)
-        if 0 < arc.ilabel <= len(context.models)
+        if 0 < arc.ilabel <= len(context)
     ]
     expected = [
         (b, tuple(lang.pdf_id(a, b, c, s) for s in range(lang.topology.hmms[b].num_states)))
         for a, b, c in zip([None, *phones], phones, [*phones[1:], None], strict=False)
     ]
-    assert [tuple(context.models[label - 1]) for label in labels] == expected
+    models = [
+        (phone, tuple(row)) for phone, rows in context.models.items() for row in rows.tolist()
+    ]
+    assert [models[label - 1] for label in labels] == expected
 
 
 def phone_sequences(lang: Lang, words: tuple[str, ...]) -> Iterator[tuple[list[str], float]]:
