@@ -232,7 +232,10 @@ def _describe(checkpoint: Checkpoint, work: Path) -> None:
         cmvn=checkpoint.cmvn,
         takes_lengths=True,
         priors="priors.json",
+        subsampling=checkpoint.model.subsampling,
+        repeat=checkpoint.model.subsampling == 1,
         num_params=checkpoint.model.num_params,
         multiply_adds=multiply_adds(checkpoint.model),
+        latency_ms=None if checkpoint.latency is None else checkpoint.latency.ms,
     )
     write_config(description, work / MODEL_YAML)

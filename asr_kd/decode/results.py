@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from asr_kd.artefact import hash_input
 from asr_kd.data.directory import DataDir
 from asr_kd.decode.config import Scales
+from asr_kd.decode.nbest import NBEST, as_candidates, describe_lists, write_nbest
 from asr_kd.decode.system import FrameScores, Setup, open_system
 from asr_kd.errors import InputError
 from asr_kd.features.spec import read_spec
@@ -73,18 +74,22 @@ def write_results(
     """
     hyp = {utt_id: words for fact in facts for utt_id, words in fact["hyp"].items()}
     unfinished = sorted(utt_id for fact in facts for utt_id in fact["partial"])
-    write_kaldi_text(work / "hyp", hyp)
-    write_table(work / "utt2spk", test.utt2spk)
-    write_text(work / "partial.txt", "".join(f"{utt_id}\n" for utt_id in unfinished))
     if unfinished:
         _logger.warning(
             "%d of %d utterances ended in a partial path (a wider beam may complete them); "
             "listed in partial.txt", len(unfinished), len(hyp),
         )  # fmt: skip
+    ref = {utt_id: words.split() for utt_id, words in test.text.items()}
+    words = write_words(
+        work, out, hyp, unfinished, test.utt2spk, ref, 1 / scales.acoustic_scale,
+        scales.insertion_penalty,
+    )  # fmt: skip
     num_frames = sum(fact["num_frames"] for fact in facts)
     frames_per_second = 1000 / read_spec(setup.data).frame_shift_ms
-    audio_seconds = num_frames / frames_per_second
-    costs = open_system(setup).scorer.costs()
+    scorer = open_system(setup).scorer
+    # Frames of scores, of which a model with subsampling has fewer than frames of features.
+    audio_seconds = num_frames * (scorer.frame_shift_ms or 1000 / frames_per_second) / 1000
+    costs = scorer.costs()
     products = costs.multiply_adds
     spent = {k: sum(fact["seconds"].get(k, 0.0) for fact in facts) for k in ("forward", "search")}
     info: dict[str, Any] = {
@@ -93,22 +98,19 @@ def write_results(
         "params": costs.params,
         "multiply_adds_per_second": None if products is None else products * frames_per_second,
         "bytes": costs.num_bytes,
+        "latency_ms": scorer.latency_ms(),
         "audio_seconds": audio_seconds,
         # CPU seconds per second of speech: what one core needs.
         "rtf": {kind: seconds / audio_seconds for kind, seconds in spent.items()},
     }
-    if test.text:
-        ref = {utt_id: words.split() for utt_id, words in test.text.items()}
-        write_kaldi_text(work / "ref", ref)
-        result = score(ref, hyp, test.utt2spk)
-        write_score(
-            result, work, out, {"partial": len(unfinished)},
-            f"{1 / scales.acoustic_scale:.4g}", str(scales.insertion_penalty),
-        )  # fmt: skip
-        info["wer"] = result.to_dict()["wer"]
-        _logger.info("word error rate %.2f%% [%.2f, %.2f], %d of %d words; %d partial paths",
-                     100 * result.corpus.wer, *(100 * end for end in result.interval),
-                     result.corpus.errors, result.corpus.words, len(unfinished))  # fmt: skip
+    info |= words
+    if setup.keep is not None:
+        lists = {
+            utt_id: as_candidates(of) for fact in facts for utt_id, of in fact["nbest"].items()
+        }
+        write_nbest(work / NBEST, lists)
+        seconds = sum(fact["seconds"].get("nbest", 0.0) for fact in facts)
+        info["nbest"] = describe_lists(lists, ref) | {"rtf": seconds / audio_seconds}
     frames = {utt_id: one for fact in facts for utt_id, one in fact["frames"].items()}
     if frames and ali is not None:
         info["unaligned"] = len(hyp) - len(frames)
@@ -116,6 +118,47 @@ def write_results(
         _logger.info("frame accuracy %.2f%%; %d utterances without an alignment",
                      100 * info["frame_accuracy"], info["unaligned"])  # fmt: skip
     return info
+
+
+def write_words(
+    work: Path,
+    out: Path,
+    hyp: Mapping[str, Sequence[str]],
+    unfinished: Sequence[str],
+    utt2spk: Mapping[str, str],
+    ref: Mapping[str, Sequence[str]],
+    lm_weight: float,
+    insertion_penalty: float,
+) -> dict[str, Any]:
+    """Writes hypotheses and, where there is a reference, their errors.
+
+    Args:
+        work: the artefact's work folder.
+        out: where it will stand.
+        hyp: words of each utterance.
+        unfinished: utterances whose paths are partial.
+        utt2spk: speakers.
+        ref: reference words; empty where there are none.
+        lm_weight: weight of the graph against unscaled acoustic scores; names Kaldi's files.
+        insertion_penalty: as of `Scales`.
+
+    Returns:
+        What the manifest says about it: `wer`, where there is a reference.
+    """
+    write_kaldi_text(work / "hyp", hyp)
+    write_table(work / "utt2spk", utt2spk)
+    write_text(work / "partial.txt", "".join(f"{utt_id}\n" for utt_id in unfinished))
+    if not ref:
+        return {}
+    write_kaldi_text(work / "ref", ref)
+    result = score(ref, hyp, utt2spk)
+    write_score(
+        result, work, out, {"partial": len(unfinished)}, f"{lm_weight:.4g}", str(insertion_penalty)
+    )
+    _logger.info("word error rate %.2f%% [%.2f, %.2f], %d of %d words; %d partial paths",
+                 100 * result.corpus.wer, *(100 * end for end in result.interval),
+                 result.corpus.errors, result.corpus.words, len(unfinished))  # fmt: skip
+    return {"wer": result.to_dict()["wer"]}
 
 
 def _write_frames(path: Path, ali: Path, frames: Mapping[str, dict[str, Any]]) -> dict[str, float]:

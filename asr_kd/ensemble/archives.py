@@ -50,6 +50,7 @@ class ArchiveTeacher:
         self.utt_ids: Collection[str] = self._archive.keys()
         self.num_frames: Mapping[str, int] = {}
         self.spec: FeatureSpec | None = None
+        self.frame_shift_ms: float | None = None
         self.trained_on: frozenset[str] | None = None
         content = [hash_file(path), self.label_set.digest]
         content += [hash_file(file) for file in _archives(path)] if is_table else []
@@ -130,6 +131,7 @@ class PosteriorTeacher:
         self._files = files
         self.utt_ids: Collection[str] = self._places.keys()
         self.spec: FeatureSpec | None = None
+        self.frame_shift_ms: float | None = None
         self.trained_on: frozenset[str] | None = None
         content = [self.label_set.digest, transition_ids, *(hash_file(file) for file in files)]
         self.digest = hash_json(content)

@@ -37,6 +37,20 @@ def network_costs(teachers: Sequence[Teacher]) -> Costs:
     )
 
 
+def network_latency_ms(teachers: Sequence[Teacher]) -> float | None:
+    """What networks that stream together wait for; None where it is not known, or unbounded."""
+    each = []
+    for teacher in teachers:
+        if isinstance(teacher, DescribedTeacher) and not isinstance(teacher.source, NetworkTeacher):
+            each.append(teacher.settings.latency_ms)
+            continue
+        source = teacher.source if isinstance(teacher, DescribedTeacher) else teacher
+        found = source.checkpoint.latency if isinstance(source, NetworkTeacher) else None
+        each.append(None if found is None else found.ms)
+    known = [ms for ms in each if ms is not None]
+    return max(known) if known and len(known) == len(each) else None
+
+
 def _total(costs: Iterable[Cost | None]) -> Cost | None:
     known = list(costs)
     if None in known:

@@ -14,7 +14,7 @@ from asr_kd.config import config_dict
 from asr_kd.data.directory import DataDir
 from asr_kd.errors import InputError
 from asr_kd.features.reader import FeatureReader
-from asr_kd.features.spec import FeatureSpec, require_features
+from asr_kd.features.spec import FEATURE_JSON, FeatureSpec, read_spec, require_features
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.models.description import Described, read_label_map
 from asr_kd.models.onnx_program import OnnxProgram
@@ -41,6 +41,8 @@ class Source(Protocol):
 
 class DescribedTeacher:
     """A source of posteriors (T',V') as a teacher of T frames and V labels.
+
+    Where the description says `repeat: false`, the T' frames of the scores stay what they are.
 
     Args:
         described: the description.
@@ -74,7 +76,12 @@ class DescribedTeacher:
             table = described.folder / settings.label_map
             self._map = torch.from_numpy(read_label_map(table, source.label_set, self.label_set))
         self.log_prior = self._prior(described)
-        self.num_frames: Mapping[str, int] = data.num_frames
+        self._data_frames = data.num_frames
+        step = 1 if settings.repeat else settings.subsampling
+        self.num_frames: Mapping[str, int] = {u: -(-n // step) for u, n in data.num_frames.items()}
+        self.frame_shift_ms: float | None = None
+        if (data.path / FEATURE_JSON).is_file():
+            self.frame_shift_ms = read_spec(data.path).frame_shift_ms * step
         if not data.num_frames:
             raise InputError(
                 f"{data.path}: no utt2num_frames, which {described.path} is held against; make a "
@@ -101,14 +108,16 @@ class DescribedTeacher:
         return [self._mapped(self._in_time(u, x)) for u, x in zip(utt_ids, each, strict=True)]
 
     def _in_time(self, utt: str, log_post: Tensor) -> Tensor:
-        """(T',V') -> (T,V'): each row for as many frames as it stands for."""
-        num_frames, step = self.num_frames[utt], self.settings.subsampling
+        """(T',V') -> (T,V'): each row for as many frames as it stands for, if it is to be."""
+        num_frames, step = self._data_frames[utt], self.settings.subsampling
         expected = -(-num_frames // step)
         if not len(log_post) or abs(len(log_post) - expected) > self.settings.tolerance:
             raise InputError(
                 f"{self.name}: {utt}: {len(log_post)} frames of scores for {num_frames} frames, "
                 f"expected {expected} (subsampling {step}, tolerance {self.settings.tolerance})"
             )
+        if not self.settings.repeat:
+            num_frames, step = expected, 1
         if len(log_post) == num_frames:
             return log_post
         at = (torch.arange(num_frames, device=log_post.device) // step).clamp_max(len(log_post) - 1)

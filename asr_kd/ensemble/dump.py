@@ -114,7 +114,7 @@ def dump_targets(dump: Dump, out: Path, nj: int = 1) -> None:
     if facts is None:
         return
     infos = {}
-    shift = next((t.spec.frame_shift_ms for t in teachers if t.spec), None)
+    shift = next((t.frame_shift_ms for t in teachers if t.frame_shift_ms), None)
     for temperature, folder in zip(dump.temperatures, _folders(dump, work), strict=True):
         own_facts = [fact[_name(temperature)] for fact in facts]
         header = Header(

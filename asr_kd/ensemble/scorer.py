@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from asr_kd.data.directory import DataDir
 from asr_kd.ensemble.average import Mean, average, mean_weights
-from asr_kd.ensemble.costs import Costs, gmm_costs, network_costs
+from asr_kd.ensemble.costs import Costs, gmm_costs, network_costs, network_latency_ms
 from asr_kd.ensemble.described import DescribedTeacher
 from asr_kd.ensemble.teachers import (
     NetworkTeacher,
@@ -34,14 +34,20 @@ class Scorer(ABC):
     Attributes:
         label_set: the V labels.
         log_prior: (V,) natural log; None for a GMM, whose scores are likelihoods already.
+        frame_shift_ms: from frame to frame of the scores, where it is known.
     """
 
     label_set: LabelSet
     log_prior: NDArray[np.float32] | None
+    frame_shift_ms: float | None = None
 
     @abstractmethod
     def costs(self) -> Costs:
         """What all models cost together."""
+
+    def latency_ms(self) -> float | None:
+        """What the models wait for when they stream; None where they cannot, or do not say."""
+        return None
 
     @abstractmethod
     def loglikes(self, utt_id: str) -> NDArray[np.float32]:
@@ -123,12 +129,17 @@ class NetworkScorer(Scorer):
         self._mean: Mean = mean
         self._weights = mean_weights(weights, len(networks))
         self.label_set = networks[0].label_set
+        self.frame_shift_ms = networks[0].frame_shift_ms
         priors = [np.exp(_log_prior(network)) for network in networks]
         self.log_prior = np.log(np.average(priors, axis=0, weights=self._weights), dtype=np.float32)
 
     def costs(self) -> Costs:
         """See `Scorer`."""
         return network_costs(self._networks)
+
+    def latency_ms(self) -> float | None:
+        """See `Scorer`."""
+        return network_latency_ms(self._networks)
 
     def log_post(self, utt_id: str) -> NDArray[np.float32]:
         """See `Scorer`; InputError if models disagree on the number of frames."""

@@ -36,7 +36,8 @@ class Teacher(Protocol):
         digest: changes when its posteriors may change.
         label_set: the V labels.
         utt_ids: the utterances that it has posteriors for.
-        num_frames: utterance id → frames, as far as they are known beforehand.
+        num_frames: utterance id → frames of its posteriors, as far as they are known beforehand.
+        frame_shift_ms: milliseconds from frame to frame of its posteriors, where they are known.
         spec: the features behind them, where they are known.
         trained_on: the utterances that it was trained on, where they are known.
     """
@@ -46,6 +47,7 @@ class Teacher(Protocol):
     label_set: LabelSet
     utt_ids: Collection[str]
     num_frames: Mapping[str, int]
+    frame_shift_ms: float | None
     spec: FeatureSpec | None
     trained_on: frozenset[str] | None
 
@@ -80,7 +82,9 @@ class NetworkTeacher:
         require_features(model_dir, config_dict(self.checkpoint.spec), data_dir)
         data = DataDir.read(data_dir, require=("utt2spk", "feats"))
         self.utt_ids: Collection[str] = data.feats.keys()
-        self.num_frames = data.num_frames
+        step = self.checkpoint.model.subsampling
+        self.num_frames: Mapping[str, int] = {u: -(-n // step) for u, n in data.num_frames.items()}
+        self.frame_shift_ms: float | None = self.checkpoint.frame_shift_ms
         self._reader = FeatureReader(data, self.checkpoint.cmvn)
         self._source = data_dir
         self._device = device
@@ -160,10 +164,10 @@ def open_teachers(
     device: torch.device | str = "cpu",
     trust: bool = False,
 ) -> list[Teacher]:
-    """Opens several teachers over one label set.
+    """Opens several teachers over one label set and one frame rate.
 
     Raises:
-        InputError: with the faults of all of them, different label sets among them.
+        InputError: with the faults of all of them, different label sets and frame rates among them.
     """
     teachers: list[Teacher] = []
     faults: list[str] = [] if specs else ["no teacher given"]
@@ -177,6 +181,13 @@ def open_teachers(
             teachers[0].label_set.require_same(other.label_set, teachers[0].name, other.name)
         except InputError as error:
             faults += error.faults
+    shifts = {t.name: t.frame_shift_ms for t in teachers if t.frame_shift_ms is not None}
+    if len(set(shifts.values())) > 1:
+        said = ", ".join(f"{name} has one in {shift:g} ms" for name, shift in shifts.items())
+        faults.append(
+            f"frames of posteriors differ: {said}; a slower model's can be repeated: see repeat "
+            f"and subsampling of model.yaml"
+        )
     if faults:
         raise InputError(faults)
     return teachers

@@ -26,6 +26,7 @@ from asr_kd.labels.label_set import LabelSet
 from asr_kd.models.base import AcousticModel
 from asr_kd.models.build import build_model
 from asr_kd.models.config import AnyModelConfig
+from asr_kd.models.stages import Latency, latency
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -82,6 +83,21 @@ class Checkpoint:
             hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             hasher.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return hasher.hexdigest()
+
+    @property
+    def frame_shift_ms(self) -> float:
+        """Milliseconds from frame to frame of its posteriors."""
+        return self.spec.frame_shift_ms * self.model.subsampling
+
+    @property
+    def latency(self) -> Latency | None:
+        """What it waits for when it streams; None if it, or its normalisation, needs all speech."""
+        if self.cmvn != "global":
+            return None
+        try:
+            return latency(self.model.stages(), self.spec.frame_shift_ms)
+        except InputError:
+            return None
 
     def save(self, model_dir: Path) -> None:
         """Writes both files (each atomically, the description last)."""

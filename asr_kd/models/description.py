@@ -8,11 +8,18 @@ publishes has the same description, so that an exported student is a model like 
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from asr_kd.artefact import hash_input, hash_json
 from asr_kd.config import Config, config_dict, load_config
@@ -29,6 +36,7 @@ _KINDS: dict[str, Kind] = {
     ".onnx": "onnx", ".pt": "torchscript", ".ts": "torchscript", ".pt2": "torch.export",
     ".scp": "archive", ".ark": "archive",
 }  # fmt: skip
+_YOUNG = [("repeat", True), ("latency_ms", None)]
 _PRIOR_TOLERANCE = 0.01
 
 
@@ -54,10 +62,13 @@ class Description(Config):
             of ours; posteriors of labels that become one are added.
         map_to: JSON of our label set, with `label_map`.
         subsampling: frames of the data that is labelled for each frame of the scores.
+        repeat: whether each frame of the scores becomes all the frames that it stands for; if
+            not, the model keeps its own frame rate, as students with subsampling do.
         tolerance: how many frames of scores there may be more or fewer than expected; the last is
             repeated, or those beyond the end are dropped.
         num_params: parameters, where known.
         multiply_adds: multiplications and additions of a frame, where known.
+        latency_ms: what a model that can stream has to wait for, where known; see `Latency`.
     """
 
     source: Annotated[str, Field(min_length=1)]
@@ -72,9 +83,11 @@ class Description(Config):
     label_map: str | None = None
     map_to: str | None = None
     subsampling: PositiveInt = 1
+    repeat: bool = True
     tolerance: NonNegativeInt = 0
     num_params: NonNegativeInt = 0
     multiply_adds: Annotated[float, Field(ge=0)] = 0.0
+    latency_ms: Annotated[float, Field(ge=0)] | None = None
 
     @property
     def kind(self) -> Kind:
@@ -85,6 +98,12 @@ class Description(Config):
     def is_program(self) -> bool:
         """Whether the source is neither an archive nor a checkpoint."""
         return self.kind not in ("archive", "checkpoint")
+
+    @model_serializer(mode="wrap")
+    def _only_if_said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Younger than other keys: descriptions without them keep their content hashes.
+        values: dict[str, Any] = handler(self)
+        return {k: v for k, v in values.items() if (k, v) not in _YOUNG}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

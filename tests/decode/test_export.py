@@ -13,9 +13,12 @@ from torch import Tensor
 
 from asr_kd.artefact import read_manifest
 from asr_kd.config import load_config
+from asr_kd.data.directory import DataDir
 from asr_kd.decode.config import DecodeConfig, Scales
 from asr_kd.decode.decode import decode
 from asr_kd.decode.export import TOLERANCE, export, largest_difference, write_program
+from asr_kd.ensemble.costs import network_latency_ms
+from asr_kd.ensemble.teachers import open_teachers
 from asr_kd.errors import AsrKdError, InputError
 from asr_kd.features.spec import FeatureSpec
 from asr_kd.labels.label_set import LabelSet
@@ -142,6 +145,33 @@ def test_an_exported_student_is_a_model(toy: Any, data: Path, tmp_path: Path, in
     info = read_manifest(tmp_path / "exported", "export").info
     assert ("int8_difference" in info) == int8
     assert (tmp_path / "exported" / "trained_on.txt").read_text() == "x-1\ny-2\n"
+
+
+def test_an_exported_student_keeps_its_frame_rate(toy: Any, data: Path, tmp_path: Path) -> None:
+    plain = Checkpoint.load(toy.model)
+    model = build_model(TdnnConfig(layers=LAYERS, subsampling=STACK3), 4, 4).eval()
+    slow = Checkpoint(model, plain.label_set, plain.spec, "global", plain.log_prior)
+    slow.save(tmp_path / "slow")
+    export(tmp_path / "slow", tmp_path / "exported", DecodeConfig())
+    ours, theirs = open_teachers([str(tmp_path / name) for name in ("slow", "exported")], data)
+    features = DataDir.read(data).num_frames
+    for teacher in (ours, theirs):
+        assert teacher.num_frames == {utt_id: -(-n // 3) for utt_id, n in features.items()}
+        assert teacher.frame_shift_ms == 30
+        # 2 frames until three are one, then 1 and 3 of these.
+        assert network_latency_ms([teacher]) == 10 * (2 + 3 * 4)
+    for utt_id, n in ours.num_frames.items():
+        found, wanted = (teacher.log_posts([utt_id])[0] for teacher in (theirs, ours))
+        assert found.shape == (n, 4)
+        torch.testing.assert_close(found, wanted, atol=TOLERANCE, rtol=0)
+    decode([str(tmp_path / "slow")], data, toy.graph, tmp_path / "decode", GIVEN)
+    info = read_manifest(tmp_path / "decode", "decode").info
+    assert info["latency_ms"] == 140
+    # Up to two frames of each utterance's end are rounded up.
+    seconds = sum(features.values()) / 100
+    assert seconds <= info["audio_seconds"] <= seconds + 0.02 * len(features)
+    with pytest.raises(InputError, match=r"slow has one in 30 ms, .*model has one in 10 ms"):
+        open_teachers([str(tmp_path / "slow"), str(toy.model)], data)
 
 
 def test_int8_is_smaller_and_near(tmp_path: Path) -> None:

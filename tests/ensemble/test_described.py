@@ -11,6 +11,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from asr_kd.config import config_dict
 from asr_kd.data.directory import DataDir
 from asr_kd.ensemble.codec import Keep
 from asr_kd.ensemble.described import DescribedTeacher
@@ -21,7 +22,7 @@ from asr_kd.ensemble.teachers import open_teacher
 from asr_kd.errors import InputError
 from asr_kd.features.reader import FeatureReader
 from asr_kd.labels.label_set import LabelSet
-from asr_kd.models.description import external_data, model_hash, read_label_map
+from asr_kd.models.description import Description, external_data, model_hash, read_label_map
 
 DIM, V = 4, 11
 FEATURES = {"kind": "external", "name": f"random{DIM}", "dim": DIM}
@@ -137,6 +138,32 @@ def test_frames_of_a_slower_teacher(
         (got,) = teacher.log_posts([utt])
         for t in range(frames):
             torch.testing.assert_close(got[t], want[t - t % step], atol=1e-5, rtol=1e-5)
+    assert (teacher.num_frames, teacher.frame_shift_ms) == (utt_frames, 10)
+
+
+def test_a_slower_teacher_may_keep_its_frames(
+    describe: Callable[..., Path], data: Path, utt_frames: dict[str, int]
+) -> None:
+    keys = {"subsampling": 3, "repeat": False, "tolerance": 1}
+    teacher = open_teacher(str(describe(Planted(3), **keys)), data)
+    assert teacher.num_frames == {utt: -(-n // 3) for utt, n in utt_frames.items()}
+    assert teacher.frame_shift_ms == 30
+    for utt in utt_frames:
+        (got,) = teacher.log_posts([utt])
+        torch.testing.assert_close(got, expected(data, utt)[::3], atol=1e-5, rtol=1e-5)
+    # One frame too few or too many is made up for, as it is where frames are repeated.
+    assert isinstance(teacher, DescribedTeacher)
+    utt, frames = next((utt, n) for utt, n in teacher.num_frames.items() if n > 2)
+    rows = torch.randn(frames + 1, 2)
+    torch.testing.assert_close(teacher._in_time(utt, rows), rows[:-1])
+    torch.testing.assert_close(teacher._in_time(utt, rows[:-2])[-2:], rows[[-3, -3]])
+    with pytest.raises(InputError, match=f"{utt}: {frames + 2} frames of scores"):
+        teacher._in_time(utt, torch.randn(frames + 2, 2))
+
+
+def test_descriptions_from_before_frames_could_be_kept_are_what_they_were() -> None:
+    settings = Description(source="posts.ark", labels="labels.json")
+    assert not {"repeat", "latency_ms"} & config_dict(settings).keys()
 
 
 def test_another_frame_rate_is_refused_unless_declared(
