@@ -50,6 +50,18 @@ def decode_verb(
     ] = None,
     mean: Mean = "arithmetic",
     weights: Weights = None,
+    nbest: Annotated[
+        int | None,
+        typer.Option(
+            "--nbest", min=1, help="Keep a list of the N best word sequences for rescore."
+        ),
+    ] = None,
+    lattice_beam: Annotated[
+        float,
+        typer.Option(
+            "--lattice-beam", min=0.1, help="Largest cost in a list above the best, up to beam."
+        ),
+    ] = 8.0,
     config: ConfigFile = None,
     nj: Jobs = 1,
     trust: Trust = False,
@@ -65,6 +77,7 @@ def decode_verb(
     from asr_kd.config import load_config
     from asr_kd.decode.config import DecodeConfig
     from asr_kd.decode.decode import decode
+    from asr_kd.decode.nbest import Keep
     from asr_kd.ensemble.weights import WeightsFrom
 
     models = [argument for argument in arguments if not is_override(argument)]
@@ -75,6 +88,7 @@ def decode_verb(
         models, data, graph, out, load_config(DecodeConfig, config, overrides),
         tune_on=tune_on, scales_from=scales_from, ali=ali, mean=mean,
         weights=None if weights is None else WeightsFrom.parse(weights), nj=nj, trust=trust,
+        keep=None if nbest is None else Keep(nbest, lattice_beam),
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from asr_kd.artefact import Artefact, read_manifest
 from asr_kd.config import config_dict
 from asr_kd.data.directory import DataDir
 from asr_kd.decode.config import DecodeConfig, Scales
+from asr_kd.decode.nbest import Candidate, Keep
 from asr_kd.decode.results import frame_figures, write_results
 from asr_kd.decode.system import Setup, Timer, open_system
 from asr_kd.decode.tune import best, grid_report, search_points, tune, warn_at_edge
@@ -50,6 +51,7 @@ def decode(
     weights: WeightsFrom | Sequence[float] | None = None,
     nj: int = 1,
     trust: bool = False,
+    keep: Keep | None = None,
 ) -> None:
     """Decodes a feature directory.
 
@@ -66,12 +68,15 @@ def decode(
             come from `weigh-teachers`.
         nj: local processes.
         trust: whether programs that can run any code may be loaded.
+        keep: how long n-best lists are kept for `rescore`; None for none.
 
     Raises:
         InputError: for faults of the inputs, all together, before any decoding.
     """
     _refuse_contradictions(models, data, config, tune_on, scales_from)
     average: dict[str, Any] = {"mean": mean}
+    if keep is not None:
+        average["nbest"] = keep._asdict()
     shares: tuple[float, ...] | None = None
     if weights is not None:
         # The networks tell nothing about weights that are numbers.
@@ -86,7 +91,8 @@ def decode(
     artefact = Artefact(out, "decode", {**config_dict(config), **average}, inputs)
     if artefact.is_done():
         return
-    setup = Setup(tuple(models), data, graph, mean, config.beam, config.max_active, shares, trust)
+    setup = Setup(tuple(models), data, graph, mean, config.beam, config.max_active, shares,
+                  trust, keep)  # fmt: skip
     test, dev = _checked(setup, tune_on, ali)
     fixed = config.scales or Scales()
     report: dict[str, Any] = {"source": "given" if config.scales else "defaults"}
@@ -200,13 +206,15 @@ def decode_shard(
 
     Returns:
         `hyp`: utterance id → words; `partial`: ids of partial paths; `frames`: utterance id →
-        frame figures, where there is an alignment; `num_frames`; `seconds`: CPU time by kind.
+        frame figures, where there is an alignment; `num_frames`; `seconds`: CPU time by kind;
+        `nbest`: utterance id → candidates, where they are kept.
     """
     system = open_system(setup)
     alignments = Archive.read(ali / "ali.scp") if ali is not None else {}
     timer = Timer()
     hyp: dict[str, list[str]] = {}
     frames: dict[str, dict[str, float]] = {}
+    lists: dict[str, list[Candidate]] = {}
     unfinished: list[str] = []
     num_frames = 0
     for utt_id in utt_ids:
@@ -214,6 +222,9 @@ def decode_shard(
             scores = system.frame_scores(utt_id)
         with timer.measure("search"):
             words, complete = system.search(utt_id, scores, scales)
+        if setup.keep is not None:
+            with timer.measure("nbest"):
+                lists[utt_id] = system.nbest(utt_id, scores, scales, setup.keep)
         num_frames += len(scores.scores)
         hyp[utt_id] = words
         if not complete:
@@ -224,5 +235,5 @@ def decode_shard(
             frames[utt_id] = frame_figures(utt_id, scores, pdf_ids)
     return {
         "hyp": hyp, "partial": unfinished, "frames": frames,
-        "num_frames": num_frames, "seconds": timer.seconds,
+        "num_frames": num_frames, "seconds": timer.seconds, "nbest": lists,
     }  # fmt: skip

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr_kd.decode.config import Scales
+from asr_kd.decode.nbest import Candidate, Keep
 from asr_kd.ensemble.average import Mean
 from asr_kd.ensemble.scorer import Scorer
 from asr_kd.search.open_graph import OpenGraph
@@ -34,6 +35,7 @@ class Setup:
         max_active: of the search.
         weights: of the members; None for equal ones.
         trust: whether programs that can run any code may be loaded.
+        keep: how long n-best lists are kept; None for none.
     """
 
     models: tuple[str, ...]
@@ -44,6 +46,7 @@ class Setup:
     max_active: int
     weights: tuple[float, ...] | None = None
     trust: bool = False
+    keep: Keep | None = None
 
 
 class Hypothesis(NamedTuple):
@@ -110,6 +113,20 @@ class System:
         """
         scaled = scores.scaled(scales)
         return Hypothesis(*self._graph.search(scaled, scales.insertion_penalty, utt_id))
+
+    def nbest(
+        self, utt_id: str, scores: FrameScores, scales: Scales, keep: Keep
+    ) -> list[Candidate]:
+        """The best distinct word sequences, best first.
+
+        Raises:
+            InputError: for NaN among the scores, naming the utterance.
+        """
+        found = self._graph.nbest(scores.scaled(scales), scales.insertion_penalty, *keep, utt_id)
+        return [
+            Candidate(tuple(words), graph, acoustic / scales.acoustic_scale)
+            for words, graph, acoustic in found
+        ]
 
 
 @lru_cache(maxsize=2)  # the data to decode, and the data to tune on

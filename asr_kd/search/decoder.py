@@ -1,5 +1,6 @@
 """Viterbi beam search of frame scores through a graph, by kaldi-decoder."""
 
+import math
 from typing import NamedTuple
 
 import kaldi_decoder
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from asr_kd.errors import InputError
 from asr_kd.search.arrays import to_arrays
+from asr_kd.search.nbest import Lattice, Sentence, best_sentences, with_sentence
 
 
 class Path(NamedTuple):
@@ -61,7 +63,7 @@ class GraphDecoder:
             )
         self._graph = graph  # the library does not hold on to it
         self._num_labels = num_labels
-        self._max_active = max_active
+        self._beam, self._max_active = beam, max_active
         self._decoder = kaldi_decoder.FasterDecoder(graph, self._options(beam))
 
     def _options(self, beam: float) -> "kaldi_decoder.FasterDecoderOptions":
@@ -69,6 +71,7 @@ class GraphDecoder:
 
     def set_beam(self, beam: float) -> None:
         """Changes the width of the search."""
+        self._beam = beam
         self._decoder.set_options(self._options(beam))
 
     def decode(self, scores: NDArray[np.float32], utt_id: str = "utterance") -> Path:
@@ -81,20 +84,10 @@ class GraphDecoder:
         Raises:
             InputError: for NaN or +inf among the scores, naming the utterance and the frame.
         """
-        if scores.ndim != 2 or scores.shape[1] != self._num_labels:
-            raise ValueError(f"{utt_id}: scores of shape {scores.shape}, V is {self._num_labels}")
-        bad = np.isnan(scores) | (scores == np.inf)
-        if bad.any():
-            frame, label = np.argwhere(bad)[0]
-            raise InputError(
-                f"{utt_id}: score of label {label} at frame {frame} is {scores[frame, label]} "
-                f"({bad.any(axis=1).sum()} of {len(scores)} frames); the model or its features "
-                f"are broken"
-            )
+        self._check(scores, utt_id)
         if not len(scores):
             return _NO_PATH
-        decodable = kaldi_decoder.DecodableCtc(np.ascontiguousarray(scores, dtype=np.float32))
-        self._decoder.decode(decodable)
+        self._decoder.decode(_decodable(scores))
         found, lattice = self._decoder.get_best_path()
         if not found:
             return _NO_PATH
@@ -106,6 +99,66 @@ class GraphDecoder:
             # get_best_path returns something even where no final state was reached.
             bool(self._decoder.reached_final()),
         )
+
+    def nbest(
+        self,
+        scores: NDArray[np.float32],
+        n: int,
+        lattice_beam: float,
+        utt_id: str = "utterance",
+    ) -> list[Sentence]:
+        """The best distinct word sequences, by a second search that keeps a lattice.
+
+        The library's search for lattices knows no `max_active`: only the beam bounds its time.
+
+        Args:
+            scores: (T, V), larger is better, acoustic scale applied.
+            n: most sequences.
+            lattice_beam: largest cost of a sequence above the best one's; at most the beam.
+            utt_id: for messages.
+
+        Returns:
+            Best first. The words of `decode` are always among them (words of equal cost,
+            homophones, may stand before them), and alone where their path is not complete: the
+            costs of paths that end anywhere cannot be compared.
+
+        Raises:
+            InputError: as `decode`.
+        """
+        path = self.decode(scores, utt_id)
+        if not len(path.labels):
+            return [Sentence((), 0.0, 0.0)]
+        acoustic = -float(scores[np.arange(len(scores)), path.labels].sum(dtype=np.float64))
+        own = Sentence(tuple(path.words), path.cost - acoustic, acoustic)
+        if not path.complete or n == 1:
+            return [own]
+        lattice_beam = min(lattice_beam, self._beam)
+        config = kaldi_decoder.LatticeSimpleDecoderConfig(
+            beam=self._beam, lattice_beam=lattice_beam
+        )
+        decoder = kaldi_decoder.LatticeSimpleDecoder(self._graph, config)
+        decoder.decode(_decodable(scores))
+        # Where no path reached an end, every state is handed out as one.
+        if math.isinf(decoder.final_relative_cost()):
+            return [own]
+        _, lattice = decoder.get_raw_lattice()
+        return with_sentence(best_sentences(Lattice.of(lattice), n, lattice_beam), own, n)
+
+    def _check(self, scores: NDArray[np.float32], utt_id: str) -> None:
+        if scores.ndim != 2 or scores.shape[1] != self._num_labels:
+            raise ValueError(f"{utt_id}: scores of shape {scores.shape}, V is {self._num_labels}")
+        bad = np.isnan(scores) | (scores == np.inf)
+        if bad.any():
+            frame, label = np.argwhere(bad)[0]
+            raise InputError(
+                f"{utt_id}: score of label {label} at frame {frame} is {scores[frame, label]} "
+                f"({bad.any(axis=1).sum()} of {len(scores)} frames); the model or its features "
+                f"are broken"
+            )
+
+
+def _decodable(scores: NDArray[np.float32]) -> "kaldi_decoder.DecodableCtc":
+    return kaldi_decoder.DecodableCtc(np.ascontiguousarray(scores, dtype=np.float32))
 
 
 def num_input_labels(graph: "kaldifst.StdVectorFst") -> int:

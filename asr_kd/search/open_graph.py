@@ -54,6 +54,40 @@ class OpenGraph:
         path = self._decoder(insertion_penalty).decode(scores, utt_id)
         return [self._words[word] for word in path.words], path.complete
 
+    def nbest(
+        self,
+        scores: NDArray[np.float32],
+        insertion_penalty: float,
+        n: int,
+        lattice_beam: float,
+        utt_id: str,
+    ) -> list[tuple[list[str], float, float]]:
+        """The best distinct word sequences, best first, those of `search` among them.
+
+        Args:
+            scores: (T, V), acoustic scale applied.
+            insertion_penalty: cost of each word.
+            n: most sequences.
+            lattice_beam: largest cost of a sequence above the best one's.
+            utt_id: for messages.
+
+        Returns:
+            Words, graph cost without the penalties of words, acoustic cost; a list of one where
+            no path is complete.
+
+        Raises:
+            InputError: for NaN among the scores, naming the utterance.
+        """
+        found = self._decoder(insertion_penalty).nbest(scores, n, lattice_beam, utt_id)
+        return [
+            (
+                [self._words[word] for word in sentence.words],
+                sentence.graph - insertion_penalty * len(sentence.words),
+                sentence.acoustic,
+            )
+            for sentence in found
+        ]
+
     def _make_decoder(self, insertion_penalty: float) -> GraphDecoder:
         path = self._folder / "HCLG.fst"
         graph = kaldifst.StdVectorFst.read(str(path))
