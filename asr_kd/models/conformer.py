@@ -61,8 +61,8 @@ class Attention(nn.Module):
 
     def extra_repr(self) -> str:
         """What its weights do not tell."""
-        chunks = f", chunk={self.chunk}, left_chunks={self.left_chunks}" if self.chunk else ""
-        return f"num_heads={self.num_heads}{chunks}"
+        left_chunks = self.left_chunks if self.chunk else None
+        return f"num_heads={self.num_heads}, chunk={self.chunk}, left_chunks={left_chunks}"
 
     def forward(self, x: Tensor, sight: Sight) -> Tensor:
         """(B,T,D) -> (B,T,D)."""
@@ -100,25 +100,27 @@ class Convolution(nn.Module):
 
     def __init__(self, config: ConformerConfig) -> None:
         super().__init__()
-        self.causal = config.chunk is not None
-        self.kernel = config.kernel
+        right = 0 if config.chunk is not None else config.kernel // 2
+        self.sides = config.kernel - 1 - right, right
         self.norm = nn.LayerNorm(config.width)
         self.gated = nn.Linear(config.width, 2 * config.width)
-        self.depthwise = nn.Conv1d(config.width, config.width, config.kernel, groups=config.width)
+        # Of images of height 1, in whose memory (B,T,D) already lies: faster on the CPU than Conv1d.
+        self.depthwise = nn.Conv2d(
+            config.width, config.width, (1, config.kernel), groups=config.width
+        )
         self.second_norm = nn.LayerNorm(config.width)
         self.affine = nn.Linear(config.width, config.width)
         self.dropout = nn.Dropout(config.dropout)
 
     def extra_repr(self) -> str:
         """What its weights do not tell."""
-        return "causal" if self.causal else ""
+        return f"sides={self.sides}"
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(B,T,D), mask (B,T,1) of 0 and 1 -> (B,T,D)."""
         y = functional.glu(self.gated(self.norm(x)), 2) * mask
-        right = 0 if self.causal else self.kernel // 2
-        y = functional.pad(y, (0, 0, self.kernel - 1 - right, right))
-        y = self.depthwise(y.transpose(1, 2)).transpose(1, 2)
+        y = functional.pad(y, (0, 0, *self.sides))
+        y = self.depthwise(y.transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)
         y = self.affine(functional.silu(self.second_norm(y)))
         step: Tensor = x + self.dropout(y)
         return step
@@ -151,7 +153,7 @@ class ConformerBlock(nn.Module):
         return [
             Stage(self.first),
             Stage(lambda x: self.attention(x, self.attention.sight(_all(x))), left, chunk=chunk),
-            Stage(lambda x: self.convolution(x, _all(x)), self.convolution.kernel - 1),
+            Stage(lambda x: self.convolution(x, _all(x)), self.convolution.sides[0]),
             Stage(lambda x: self.norm(self.second(x))),
         ]
 
