@@ -29,7 +29,7 @@ from asr_kd.labels.tree_building import grow_trees
 from asr_kd.labels.tree_statistics import ContextStatistics, variance_floor
 from asr_kd.shards import run_shards, split
 
-_FRAMES_AT_ONCE = 200_000
+_FRAMES_AT_ONCE = 500_000
 _LEXICON_FSTS = ("L.fst", "L_disambig.fst")
 _logger = logging.getLogger("asr_kd.align")
 

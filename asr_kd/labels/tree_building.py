@@ -76,17 +76,18 @@ class _Grower:
             answers = member[:, neighbour[leaf.rows]]
             yes = answers @ sums
             no = total - yes
-            allowed = np.minimum(yes[:, 0], no[:, 0]) >= self._min_frames
-            if not allowed.any():
+            allowed = np.flatnonzero(np.minimum(yes[:, 0], no[:, 0]) >= self._min_frames)
+            if not len(allowed):
                 continue
-            both = log_likelihood(yes, self._floor) + log_likelihood(no, self._floor)
-            gain = np.where(allowed, both - leaf.log_like, -np.inf)
+            both = log_likelihood(yes[allowed], self._floor)
+            both += log_likelihood(no[allowed], self._floor)
+            gain = both - leaf.log_like
             # Questions that part what was seen alike gain alike but for rounding, which the order
             # of adding up decides: the first of them is taken, so that it does not.
             rounding = _ROUNDING * abs(leaf.log_like)
             i = int(np.argmax(gain >= gain.max() - rounding))
             if gain[i] > rounding + (found[0] if found is not None else 0.0):
-                found = float(gain[i]), asked[i], answers[i] > 0
+                found = float(gain[i]), asked[allowed[i]], answers[allowed[i]] > 0
         return found
 
 

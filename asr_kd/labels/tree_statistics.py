@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from asr_kd.labels.phone_path import Contexts
 
@@ -30,18 +31,10 @@ class ContextStatistics:
     @classmethod
     def of_frames(cls, contexts: Contexts, feats: NDArray[np.float32]) -> "ContextStatistics":
         """Sums over (N, D) features, frame by frame in the given contexts."""
-        order, starts = _groups(contexts)
-        x = feats[order]
-        frames = np.diff(np.append(starts, len(order))).astype(np.float64)
-        sums = np.concatenate(
-            [
-                frames[:, None],
-                np.add.reduceat(x, starts, axis=0, dtype=np.float64),
-                np.add.reduceat(np.square(x, dtype=np.float64), starts, axis=0),
-            ],
-            axis=1,
-        )
-        return cls(Contexts(*(key[order[starts]] for key in contexts)), sums)
+        keys, adder = _adder(contexts)
+        x = feats.astype(np.float64)
+        frames = np.asarray(adder.sum(axis=1)).reshape(-1, 1)
+        return cls(keys, np.concatenate([frames, adder @ x, adder @ np.square(x)], axis=1))
 
     @classmethod
     def merged(cls, parts: Sequence["ContextStatistics"]) -> "ContextStatistics":
@@ -49,10 +42,8 @@ class ContextStatistics:
         keys = Contexts(
             *(np.concatenate(key) for key in zip(*(p.keys for p in parts), strict=True))
         )
-        order, starts = _groups(keys)
-        sums = np.concatenate([part.sums for part in parts])[order]
-        keys = Contexts(*(key[order[starts]] for key in keys))
-        return cls(keys, np.add.reduceat(sums, starts, axis=0))
+        keys, adder = _adder(keys)
+        return cls(keys, adder @ np.concatenate([part.sums for part in parts]))
 
     def total(self, num_labels: int) -> Sums:
         """(num_labels, 1 + 2D) sums of each label over all contexts."""
@@ -62,12 +53,14 @@ class ContextStatistics:
         return sums
 
 
-def _groups(keys: Contexts) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """An order that brings equal contexts together, and where in it each begins."""
+def _adder(keys: Contexts) -> tuple[Contexts, csr_matrix]:
+    """The different ones of N contexts, sorted, and the (C, N) matrix that adds up their rows."""
     most = 1 + max(int(keys.left.max()), int(keys.right.max()))
     code = (keys.label.astype(np.int64) * most + keys.left) * most + keys.right
-    order = np.argsort(code, kind="stable")
-    return order, np.flatnonzero(np.diff(code[order], prepend=-1))
+    _, first, place = np.unique(code, return_index=True, return_inverse=True)
+    ones = np.ones(len(code))
+    adder = csr_matrix((ones, (place, np.arange(len(code)))), shape=(len(first), len(code)))
+    return Contexts(*(key[first] for key in keys)), adder
 
 
 def log_likelihood(sums: Sums, floor: NDArray[np.float64]) -> NDArray[np.float64]:
