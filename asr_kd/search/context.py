@@ -16,17 +16,18 @@ class Context:
 
     A model is a phone in all contexts in which its states have the same pdfs. Output labels are
     those of phones.txt, and `end` behind the last phone of an utterance. Input labels are those of
-    models, from 1 on, and behind them the symbols that mean no model: #0, #1, … and, with right
-    context, one that stands where the first phone was read and its right neighbour is not known
-    yet. (Were it epsilon, a symbol before the first phone and the same one behind it would look
-    alike, and HCLG could not be determinised.)
+    models, from 1 on, and behind them #0, #1, …
+
+    With right context a model comes one phone late, so that the symbols before an utterance's first
+    phone and those behind it stand together. They cannot be mistaken for one another: only #0 comes
+    before a phone, and behind a whole word of one phone #0 comes last.
 
     Args:
         lang: phones, states and their tying.
 
     Attributes:
         models: phone → (models, states) pdf-ids; models are numbered in this order.
-        num_symbols: how many input labels mean no model.
+        num_symbols: how many input labels mean no model but #0, #1, …
         end: output label at the end of an utterance, greater than those of phones.txt.
         fst: C, sorted by output label.
     """
@@ -34,7 +35,7 @@ class Context:
     def __init__(self, lang: Lang) -> None:
         self.models: dict[str, NDArray[np.int64]] = {}
         self.end = len(lang.phones)
-        self.num_symbols = lang.num_disambiguation + 1
+        self.num_symbols = lang.num_disambiguation
         labels = []
         self._num_models = 0
         for phone in lang.topology.hmms:
@@ -69,10 +70,10 @@ class Context:
             left, middle, c = np.arange(lefts)[:, None, None], b[:, None], b
             pieces.add(states[..., None], labels[middle, left, c + 1], phones, 0.0, states[1:])
             pieces.add(states, labels[:, :, 0].T, self.end, 0.0, final)
-            pieces.add(start, symbols[-1], phones, 0.0, states[0])
+            pieces.add(start, 0, phones, 0.0, states[0])
             pieces.add(start, 0, self.end, 0.0, final)
         everywhere = np.setdiff1d(np.arange(final + 1), final)[:, None]
-        pieces.add(everywhere, symbols[:-1], marks, 0.0, everywhere)
+        pieces.add(everywhere, symbols, marks, 0.0, everywhere)
         finals = np.full(final + 1, np.inf, np.float32)
         finals[final] = 0.0
         fst = pieces.build(start, finals)

@@ -9,17 +9,20 @@ import pytest
 from asr_kd.labels.lang import Lang
 from asr_kd.labels.lexicon import Lexicon, Pronunciation
 from asr_kd.labels.tying import LEFT, RIGHT, Node, Question, Split, Tying
+from asr_kd.search.arrays import arc_array, collect, from_arrays
 from asr_kd.search.context import Context, pdfs_in_context
 from asr_kd.search.decoder import GraphDecoder
 from asr_kd.search.grammar_fst import grammar_fst
 from asr_kd.search.graph import TrainingGraphs, decoding_graph
 from asr_kd.search.ngram import Entry, NgramModel
+from asr_kd.search.self_loops import with_self_loops
 
-# Homophones, one of them at the start of a longer word, variants, a word of silence, one phone.
+# Homophones of one phone and at the start of a longer word, variants, a word of silence.
 LEXICON = Lexicon(
     (
         Pronunciation("A", 1.0, ("AH",)),
         Pronunciation("A", 0.5, ("B", "AH")),
+        Pronunciation("UH", 0.9, ("AH",)),
         Pronunciation("BE", 1.0, ("B", "IY")),
         Pronunciation("BEE", 0.8, ("B", "IY")),
         Pronunciation("BEAR", 1.0, ("B", "IY", "AH")),
@@ -33,15 +36,16 @@ BIGRAMS = NgramModel(
     [
         {
             ("A",): Entry(-0.7, -0.2), ("BE",): Entry(-0.6, -0.1), ("BEE",): Entry(-0.5, -0.3),
-            ("BEAR",): Entry(-0.8), ("</s>",): Entry(-0.4), ("<s>",): Entry(-99, -0.25),
+            ("BEAR",): Entry(-0.8), ("UH",): Entry(-0.9, -0.2),
+            ("</s>",): Entry(-0.4), ("<s>",): Entry(-99, -0.25),
         },
         {
             ("<s>", "A"): Entry(-0.3), ("A", "BE"): Entry(-0.2), ("BEE", "A"): Entry(-0.1),
-            ("A", "</s>"): Entry(-0.35), ("BE", "BEE"): Entry(-0.15),
+            ("A", "</s>"): Entry(-0.35), ("BE", "BEE"): Entry(-0.15), ("UH", "A"): Entry(-0.1),
         },
     ]
 )  # fmt: skip
-WORDS = ("A", "BE", "BEE", "BEAR")
+WORDS = ("A", "BE", "BEE", "BEAR", "UH")
 TRANSITION_SCALE, SELF_LOOP_SCALE = 0.7, 0.3
 
 
@@ -248,3 +252,20 @@ def test_other_context_is_another_path() -> None:
     path = GraphDecoder(graph, len(lang.label_set), 100.0).decode(scores)
     assert path.complete
     assert path.labels.tolist() == labels.tolist()
+
+
+def test_start_that_is_entered_again() -> None:
+    """Its first visit follows no state: nothing is paid for leaving one, and it cannot last."""
+    lang = Lang.build(LEXICON, 1, 1, "none", 0.3)
+    pdf_id = lang.topology.first_pdf["AH"]
+    arcs = arc_array([pdf_id + 1], 7, 0.25, 0)
+    loop = collect(0, np.array([0.5], np.float32), np.array([0]), arcs)
+    graph = from_arrays(with_self_loops(loop, lang, scale=2.0))
+    decoder = GraphDecoder(graph, len(lang.label_set), beam=100.0)
+    stay, leave = -2 * math.log(0.75), -2 * math.log(0.25)
+    assert graph.final(graph.start).value == 0.5
+    for frames in (1, 2, 3):
+        path = decoder.decode(np.zeros((frames, len(lang.label_set)), np.float32))
+        assert path.complete
+        assert path.words == [7]
+        assert path.cost == pytest.approx(0.75 + leave + (frames - 1) * stay, abs=1e-5)

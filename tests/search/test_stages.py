@@ -1,3 +1,5 @@
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import kaldifst
@@ -7,6 +9,8 @@ from asr_kd.artefact import read_manifest
 from asr_kd.errors import InputError
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.lang import Lang
+from asr_kd.labels.tying import LEFT, Question, Split, Tying
+from asr_kd.search.decoder import num_input_labels
 from asr_kd.search.ngram import NgramModel
 from asr_kd.search.stages import (
     GraphConfig,
@@ -110,6 +114,30 @@ def test_graph_takes_trained_transitions(tmp_path: Path, lang: Path) -> None:
     # The same folder again, because another input is another graph.
     make_graph(lang, tmp_path / "lm", tmp_path / "g", GraphConfig(), tmp_path / "ali")
     assert (tmp_path / "g" / "HCLG.fst").read_bytes() != before
+
+
+def test_graph_of_tied_states_is_keyed_by_the_trees(tmp_path: Path, lang: Path) -> None:
+    (tmp_path / "text").write_text("A BE\n")
+    train_lm(tmp_path / "text", tmp_path / "lm", LmConfig(), lang)
+    language = Lang.read(lang)
+    stat = []
+    for left in ("SIL", "SIL", "AH"):  # the second time nothing has changed
+        numbers = count()
+        trees = {
+            phone: tuple(next(numbers) for _ in range(hmm.num_states))
+            for phone, hmm in language.topology.hmms.items()
+        }
+        question = Question(LEFT, frozenset({left, None}))
+        trees["AH"] = (Split(question, trees["AH"][0], next(numbers)), *trees["AH"][1:])
+        tied = replace(language, tying=Tying(False, trees))
+        tied.write(tmp_path / "tied")
+        # Transition probabilities of phones serve their tied states too.
+        make_graph(tmp_path / "tied", tmp_path / "lm", tmp_path / "g", GraphConfig(), lang)
+        assert LabelSet.load(tmp_path / "g" / "labels.json") == tied.label_set
+        stat.append((tmp_path / "g" / "HCLG.fst").stat().st_ino)
+    assert stat[0] == stat[1] != stat[2]
+    graph = kaldifst.StdVectorFst.read(str(tmp_path / "g" / "HCLG.fst"))
+    assert num_input_labels(graph) == len(tied.label_set) == len(language.label_set) + 1
 
 
 def test_graph_refuses_transitions_of_other_states(
