@@ -27,6 +27,15 @@ temperature=1
 test_sets=test   # what is decoded; scales are tuned on dev, for the first of them
 sets="dev test"  # what models are evaluated on
 notes=()
+gmm=mono         # of the table; use_tied_states changes these four
+ali=             # alignments, less _SET [EXP/ali]
+train_ali=       # that of feats/train [EXP/ali_train]
+graph=           # [EXP/graph]
+tune_data=       # what scales are tuned on [FEATS/dev]
+nbest=           # hypotheses of an utterance that decoding keeps, where they are to be rescored
+lm_file=         # what decoded, and what rescores: ARPA files
+large_lm_file=
+overrides=       # lines of NAME:KEY=VALUE
 
 usage() {
   cat <<USAGE
@@ -40,6 +49,9 @@ usage: recipes/$name/$script.sh [options]
   --nj N            local processes [$nj]
   --seeds N         repetitions, each with teachers and students of its own [$seeds]
   --teachers N      teachers of each repetition [$num_teachers]
+  --set NAME:KEY=VALUE
+                    a setting in place of that of configs/$name/NAME.yaml; NAME may be a pattern
+                    (teacher*); may repeat; or @FILE, a file of such lines
   --dry-run         print the stages, do nothing
 USAGE
   if [ -n "${own_options:-}" ]; then echo "$own_options"; fi
@@ -71,6 +83,11 @@ parse_options() {
       --nj) nj=$2; shift 2 ;;
       --seeds) seeds=$2; shift 2 ;;
       --teachers) num_teachers=$2; shift 2 ;;
+      --set)
+        if [[ $2 == @* ]]; then overrides+=$(grep -v '^ *\(#\|$\)' "${2#@}")$'\n'
+        else overrides+=$2$'\n'; fi
+        given+=("$1" "$2")
+        shift 2 ;;
       --dry-run) dry_run=yes; shift ;;
       -h | --help) usage; exit 0 ;;
       *)
@@ -90,6 +107,7 @@ parse_options() {
       exit 2
     fi
   done
+  need_settings
   command -v asr-kd > /dev/null || PATH=$root/.venv/bin:$PATH
   if [ -z "$dry_run" ]; then
     mkdir -p "$work"
@@ -97,7 +115,40 @@ parse_options() {
   fi
   results=${results:-$work/RESULTS$part.md}
   data=$work/data feats=$work/feats lang=$work/lang exp=$work/exp
-  export root configs nj data feats lang exp num_teachers temperature sets test_sets
+  export root configs nj data feats lang exp num_teachers temperature sets test_sets overrides
+  export gmm ali train_ali graph tune_data nbest lm_file large_lm_file
+}
+
+# Steps that have a file of settings only where a recipe wants others than the default ones.
+own_settings="flat_start tree tied_gmm decode"
+
+need_settings() {  # that --set names settings that there are
+  local line known name
+  while IFS= read -r line; do
+    if [ -z "$line" ]; then continue; fi
+    if ! [[ $line =~ ^[^:=]+:[a-z_0-9.]+= ]]; then
+      echo "$0: --set $line: expected NAME:KEY=VALUE" >&2
+      exit 2
+    fi
+    known=
+    for name in "$configs"/*.yaml $own_settings; do
+      name=$(basename "$name" .yaml)
+      if [[ $name == ${line%%:*} ]]; then known=yes; fi
+    done
+    if [ -z "$known" ]; then
+      echo "$0: --set $line: no $configs/${line%%:*}.yaml" >&2
+      exit 2
+    fi
+  done <<< "$overrides"
+}
+
+settings() {  # settings NAME: sets `config`: the options of NAME.yaml, where there is one, and --set
+  local line
+  config=()
+  if [ -e "$configs/$1.yaml" ]; then config=(--config "$configs/$1.yaml"); fi
+  while IFS= read -r line; do
+    if [[ -n $line && $1 == ${line%%:*} ]]; then config+=("${line#*:}"); fi
+  done <<< "$overrides"
 }
 
 numbers_of() {  # numbers_of "1.0 4": 1 4, as the folders of temperatures are named
@@ -160,26 +211,53 @@ logged() {  # logged FUNCTION ARGUMENT
   echo "   $1 $2: $((SECONDS - start)) s" >&2
 }
 
-make_feats() {  # make_feats [OPTION...]: features of all sets; without options, ready-made ones
+# Features of all sets; without options, ready-made ones. Those of feats/train are of $data/train, or
+# of $train_sound.
+make_feats() {  # make_feats [OPTION...]
   local set
-  for set in train dev $test_sets; do
+  asr-kd make-feats "${train_sound:-$data/train}" --out "$feats/train" --nj "$nj" "$@"
+  for set in dev $test_sets; do
     asr-kd make-feats "$data/$set" --out "$feats/$set" --nj "$nj" "$@"
   done
 }
 
+flat_start() {  # a monophone GMM, and its alignment of feats/train
+  local config
+  settings flat_start
+  asr-kd flat-start "$feats/train" "$lang" --out "$exp/mono" --nj "$nj" \
+    ${config[@]+"${config[@]}"}
+}
+
 # A monophone GMM from a flat start; with it every set is aligned, once and for all systems, and
-# its transition probabilities go into the graph that all systems are decoded with. It is trained on
-# feats/train, or on $flat_start_data.
+# its transition probabilities go into the graph that all systems are decoded with.
 align_all() {  # align_all LM
-  local set options=()
-  if [ -e "$configs/flat_start.yaml" ]; then options=(--config "$configs/flat_start.yaml"); fi
-  asr-kd flat-start "${flat_start_data:-$feats/train}" "$lang" --out "$exp/mono" --nj "$nj" \
-    ${options[@]+"${options[@]}"}
+  local set
+  flat_start
   for set in train dev $test_sets; do
     asr-kd align "$feats/$set" "$lang" "$exp/mono" --out "$exp/ali_$set" --nj "$nj"
   done
   asr-kd make-graph "$lang" "$1" --transitions "$exp/mono" --out "$exp/graph"
 }
+
+# Context-dependent states. Trees are grown from a monophone alignment of feats/train; the GMM of
+# their leaves begins with that alignment and ends with its own; it aligns the other sets, and its
+# transition probabilities go into a graph. After use_tied_states all is trained and decoded so.
+tied_states() {  # tied_states LM ALI
+  local set config tied=$exp/lang_tied
+  settings tree
+  asr-kd build-tree "$feats/train" "$lang" "$2" --out "$tied" --nj "$nj" \
+    ${config[@]+"${config[@]}"}
+  asr-kd convert-ali "$2" --from "$lang" --to "$tied" --out "$exp/ali_tree" --nj "$nj"
+  settings tied_gmm
+  asr-kd train-gmm "$feats/train" "$tied" "$exp/ali_tree" --out "$exp/tied" --nj "$nj" \
+    ${config[@]+"${config[@]}"}
+  for set in dev $test_sets; do
+    asr-kd align "$feats/$set" "$tied" "$exp/tied" --out "$exp/ali_tied_$set" --nj "$nj"
+  done
+  asr-kd make-graph "$tied" "$1" --transitions "$exp/tied" --out "$exp/graph_tied"
+}
+
+use_tied_states() { gmm=tied ali=$exp/ali_tied train_ali=$exp/tied graph=$exp/graph_tied; }
 
 seed_of() {  # seed_of seedN/NAME
   local n=${1#seed}
@@ -220,19 +298,19 @@ need_teachers() {  # of all repetitions
 train_model() {  # train_model seedN/NAME [OPTION...]
   local model=$1 name=${1#*/} config seed
   shift
-  config=$configs/$name.yaml
   seed=$(($(seed_of "$model") * 100))
   case ${name##*/} in
     teacher*)
       seed=$((seed + ${name##*teacher}))
-      [ -e "$config" ] || config=$configs/teacher.yaml ;;
+      [ -e "$configs/$name.yaml" ] || name=teacher ;;
     baseline) seed=$((seed + 50)) ;;
     *)
       seed=$((seed + 60))
-      [ -e "$config" ] || config=$configs/${name%/*}.yaml ;;
+      [ -e "$configs/$name.yaml" ] || name=${name%/*} ;;
   esac
-  asr-kd train "${train_data:-$feats/train}" "$exp/ali_train" --dev "$feats/dev" --dev-ali "$exp/ali_dev" \
-    --out "$exp/$model" --config "$config" "$@" "seed=$seed"
+  settings "$name"
+  asr-kd train "${train_data:-$feats/train}" "${train_ali:-$exp/ali_train}" --dev "$feats/dev" \
+    --dev-ali "${ali:-$exp/ali}_dev" --out "$exp/$model" "${config[@]}" "$@" "seed=$seed"
 }
 
 # The folder of a model, a line each; `ensemble` and names like `ensemble-geometric` stand for all
@@ -270,15 +348,32 @@ train_from_teacher() {  # train_from_teacher seedN/NAME: hard labels, the first 
   train_model "$1" --init "$exp/${1%/*}/teacher1"
 }
 
-# Decodes the test sets with scales tuned on dev.
+# Decodes the test sets with scales tuned on dev; with $nbest also what they are tuned on, so that
+# rescoring can be tuned on its lists.
 decode_model() {  # decode_model seedN/NAME, or mono
-  local models set scales=(--tune-on "$feats/dev")
-  if [ -e "$configs/decode.yaml" ]; then scales+=(--config "$configs/decode.yaml"); fi
+  local models set config scales options tune=${tune_data:-$feats/dev}
+  settings decode
+  options=(--graph "${graph:-$exp/graph}" ${config[@]+"${config[@]}"} ${nbest:+--nbest "$nbest"})
+  scales=(--tune-on "$tune")
   mapfile -t models < <(models_of "$1")
   for set in $test_sets; do
-    asr-kd decode "${models[@]}" --data "$feats/$set" "${scales[@]}" --graph "$exp/graph" \
-      --ali "$exp/ali_$set" --out "$exp/decode_$set/$1"
+    asr-kd decode "${models[@]}" --data "$feats/$set" "${scales[@]}" "${options[@]}" \
+      --ali "${ali:-$exp/ali}_$set" --out "$exp/decode_$set/$1"
     scales=(--scales-from "$exp/decode_$set/$1")
+  done
+  if [ -n "$nbest" ]; then
+    asr-kd decode "${models[@]}" --data "$tune" "${scales[@]}" "${options[@]}" \
+      --ali "${ali:-$exp/ali}_dev" --out "$exp/decode_dev/$1"
+  fi
+}
+
+# Replaces the language model that decoded by a larger one; its weight is tuned on dev.
+rescore_model() {  # rescore_model seedN/NAME, or mono
+  local set scales=(--tune-on "$exp/decode_dev/$1")
+  for set in $test_sets; do
+    asr-kd rescore "$exp/decode_$set/$1" "${scales[@]}" --lm "$large_lm_file" --old-lm "$lm_file" \
+      --out "$exp/rescored_$set/$1"
+    scales=(--scales-from "$exp/rescored_$set/$1")
   done
 }
 
@@ -288,7 +383,7 @@ evaluate_model() {  # evaluate_model seedN/NAME [OPTION...]
   shift
   mapfile -t models < <(models_of "$model")
   for set in $sets; do
-    asr-kd evaluate "${models[@]}" --data "$feats/$set" --ali "$exp/ali_$set" \
+    asr-kd evaluate "${models[@]}" --data "$feats/$set" --ali "${ali:-$exp/ali}_$set" \
       --out "$exp/evaluate/$model/$set" "$@"
   done
 }
@@ -302,21 +397,24 @@ recipe_note() {  # what to call for the same table
   echo "$note"
 }
 
-write_results() {  # write_results TITLE ROLE...: the table of all repetitions
-  local title=$1 systems=() options=() n teacher role note pair set of
+# The table of all repetitions; a test set that was rescored, too, is one more test set.
+write_results() {  # write_results TITLE ROLE...
+  local title=$1 systems=() options=() n teacher role note pair set of decoded folders=
   shift
   for pair in student:hard-student student:teacher ensemble:teacher; do
     options+=(--difference "$pair")
   done
   for set in $test_sets; do
-    of=:$set
-    if [ "$set" = "$test_sets" ]; then of=; fi  # a single one needs no name
-    systems+=("gmm$of=$exp/decode_$set/mono")
+    folders+=" $set=$exp/decode_$set"
+    if [ -n "$nbest" ]; then folders+=" $set-$large_lm=$exp/rescored_$set"; fi
+  done
+  for set in $folders; do
+    of=:${set%%=*} decoded=${set#*=}
+    if [ "$(wc -w <<< "$folders")" = 1 ]; then of=; fi  # a single one needs no name
+    systems+=("gmm$of=$decoded/$gmm")
     for n in $(seq "$seeds"); do
-      for teacher in $(teachers_of "$n"); do
-        systems+=("teacher@$n$of=$exp/decode_$set/$teacher")
-      done
-      for role in "$@"; do systems+=("$role@$n$of=$exp/decode_$set/seed$n/$role"); done
+      for teacher in $(teachers_of "$n"); do systems+=("teacher@$n$of=$decoded/$teacher"); done
+      for role in "$@"; do systems+=("$role@$n$of=$decoded/seed$n/$role"); done
     done
   done
   for note in "$(recipe_note)" "${notes[@]}"; do
@@ -361,27 +459,24 @@ write_frame_results() {  # write_frame_results TITLE NAME... [-- OPTION...]
   echo "table written to $results" >&2
 }
 
-functions=(logged seed_of teachers_of models_of train_model dump_targets distil_from_store
-  distil_on_line train_from_teacher decode_model evaluate_model)
+functions=(logged settings seed_of teachers_of models_of train_model dump_targets distil_from_store
+  distil_on_line train_from_teacher decode_model rescore_model evaluate_model)
 
 # Stages 2 to 7 of a recipe whose student learns from stored targets. The language model is an ARPA
-# file, or an n-gram of the training transcripts. The flat start takes a share of the training set.
+# file, or an n-gram of the training transcripts.
 distil_from_stored_targets() {  # distil_from_stored_targets TITLE ARPA|LM_ORDER [baseline]
   local title=$1 lm=$2 order=
   shift 2
   if [[ $lm =~ ^[0-9]$ ]]; then order=$lm lm=$exp/lm; fi
   if begin_stage 2 "features, language"; then
-    make_feats --config "$configs/features.yaml"
+    settings features
+    make_feats "${config[@]}"
     asr-kd prepare-lang "$data/dict" --out "$lang"
     if [ -n "$order" ]; then
       asr-kd train-lm "$data/lm_train.txt" --lang "$lang" --out "$lm" "order=$order"
     fi
   fi
   if begin_stage 3 "alignments by a monophone GMM, graph"; then
-    if [ -n "${flat_start_share:-}" ]; then
-      flat_start_data=$exp/flat_start_data
-      asr-kd subset "$feats/train" --share "$flat_start_share" --out "$flat_start_data"
-    fi
     align_all "$lm"
   fi
   if begin_stage 4 "${*:+$* and }teachers"; then
@@ -393,7 +488,7 @@ distil_from_stored_targets() {  # distil_from_stored_targets TITLE ARPA|LM_ORDER
     in_parallel train_model $(of_all hard-student)
   fi
   if begin_stage 6 "decoding"; then
-    in_parallel decode_model mono $(teachers_of_all) $(of_all "$@" ensemble hard-student student)
+    in_parallel decode_model "$gmm" $(teachers_of_all) $(of_all "$@" ensemble hard-student student)
   fi
   if begin_stage 7 "results"; then
     write_results "$title" "$@" ensemble hard-student student

@@ -1,11 +1,15 @@
 # What the recipes of LibriSpeech and of mini LibriSpeech share. Sourced behind steps.sh by their
-# run.sh, which say what parts there are; the words come from OpenSLR 11, the small 3-gram decodes.
+# run.sh, which say what parts there are. Lexicon and language models are those of OpenSLR 11: $lm
+# decodes, $large_lm rescores the n-best lists.
 
 lm=3-gram.pruned.3e-7
+num_teachers=3
+temperature=2
+nbest=100
 mirror=
 notes=(
-  "teachers: a TDNN, a BLSTM and a feed-forward network, further ones TDNNs; student and hard-student: a TDNN."
-  "Speakers: a reader in one chapter."
+  "teachers: a TDNN, a BLSTM and a feed-forward network, further ones TDNNs; student and hard-student: a TDNN; student-int8: the student exported with 8-bit weights."
+  "Trained on every utterance at 0.9, 1 and 1.1 times its speed. Speakers: a reader in one chapter."
 )
 
 own_options="  --mirror URL      fetch the corpus from this copy of OpenSLR's resources/, with its own
@@ -18,22 +22,10 @@ mirror_option() {
 }
 own_option() { mirror_option "$@"; }
 
-estimate() {  # estimate STAGE
-  if [ "$1" != 1 ] || [ -n "$corpus" ]; then return; fi
-  python - "$name" "${parts[@]}" lexicon "$lm" <<'END'
-import sys
-from asr_kd.data.catalogue import CATALOGUE
-
-name, *parts = sys.argv[1:]
-size = sum(file.size for part in parts for file in CATALOGUE[name][part].files)
-print(f": {size / 1e9:.1f} GB to fetch, up to as much again while archives are unpacked")
-END
-}
-
 # Without --corpus the ${parts[@]} are fetched into WORK/corpus; what is there already is not.
 prepare_librispeech() {  # prepare_librispeech [OPTION...]
   local names options=()
-  names=$(IFS=,; echo "${parts[*]},lexicon,$lm")
+  names=$(IFS=,; echo "${parts[*]},lexicon,$lm,$large_lm")
   if [ -n "$corpus" ]; then
     need_corpus
   else
@@ -41,5 +33,71 @@ prepare_librispeech() {  # prepare_librispeech [OPTION...]
     corpus=$work/corpus
     asr-kd download "$name" --parts "$names" --out "$corpus" --nj 3 ${options[@]+"${options[@]}"}
   fi
-  asr-kd prepare librispeech --corpus "$corpus" --out "$data" --config "$configs/corpus.yaml" "$@"
+  settings corpus
+  asr-kd prepare librispeech --corpus "$corpus" --out "$data" "${config[@]}" "$@"
+}
+
+# Where the large model is: the corpus may be the folder LibriSpeech/ itself, and its lm/ flat.
+find_large_lm() {
+  local top=${corpus:-$work/corpus} folder
+  large_lm_file=$top/lm/$large_lm/$large_lm.arpa.gz
+  for folder in "$top/lm" "$top/../lm/$large_lm" "$top/../lm"; do
+    if [ -e "$large_lm_file" ]; then break; fi
+    if [ -e "$folder/$large_lm.arpa.gz" ]; then large_lm_file=$folder/$large_lm.arpa.gz; fi
+  done
+}
+
+export_int8() {  # export_int8 seedN/NAME-int8: of seedN/NAME
+  asr-kd export "$exp/${1%-int8}" --int8 --out "$exp/$1"
+}
+
+export_for_use() {  # export_for_use seedN/NAME: with graph and scales, all that transcribe needs
+  asr-kd export "$exp/$1" --graph "$graph" --scales-from "$exp/decode_${test_sets%% *}/$1" \
+    --out "$exp/export/$1"
+}
+
+# Stages 2 to 9. Everything from stage 4 on has context-dependent states.
+distil_with_tied_states() {  # distil_with_tied_states TITLE
+  use_tied_states
+  local roles="ensemble hard-student student student-int8" systems
+  systems="$gmm $(teachers_of_all) $(of_all $roles)"
+  lm_file=$data/$lm.arpa
+  functions+=(export_int8 export_for_use)
+  if begin_stage 2 "speed perturbation, features, language"; then
+    train_sound=$work/train_all_speeds
+    asr-kd perturb-speed "$data/train" --out "$train_sound"
+    settings features
+    make_feats "${config[@]}"
+    asr-kd prepare-lang "$data/dict" --out "$lang"
+  fi
+  if begin_stage 3 "monophone GMM from a flat start"; then
+    flat_start
+  fi
+  if begin_stage 4 "context-dependent states: trees, GMM, realignment, graph"; then
+    tied_states "$lm_file" "$exp/mono"
+  fi
+  if begin_stage 5 "teachers"; then
+    in_parallel train_model $(teachers_of_all)
+  fi
+  if begin_stage 6 "students: soft targets, hard labels; 8-bit export"; then
+    in_parallel dump_targets $(of_all targets)
+    in_parallel distil_from_store $(of_all student)
+    in_parallel train_model $(of_all hard-student)
+    in_parallel export_int8 $(of_all student-int8)
+  fi
+  if begin_stage 7 "decoding with $lm"; then
+    if [ -n "${tune_share:-}" ]; then
+      tune_data=$exp/tune
+      asr-kd subset "$feats/dev" --share "$tune_share" --out "$tune_data"
+    fi
+    in_parallel decode_model $systems
+    in_parallel export_for_use $(of_all student)
+  fi
+  if begin_stage 8 "n-best lists rescored with $large_lm"; then
+    find_large_lm
+    in_parallel rescore_model $systems
+  fi
+  if begin_stage 9 "results"; then
+    write_results "$1" $roles
+  fi
 }
