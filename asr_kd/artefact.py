@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -67,12 +67,12 @@ def hash_input(path: Path) -> str:
     return hash_file(path)
 
 
-def read_manifest(path: Path, verb: str | None = None) -> Manifest:
+def read_manifest(path: Path, *verbs: str) -> Manifest:
     """Reads the manifest of a finished artefact.
 
     Args:
         path: the artefact's folder.
-        verb: the verb that must have made it, where it matters.
+        verbs: one of them must have made it, where it matters.
 
     Raises:
         InputError: if `path` is not a finished artefact, or another verb's.
@@ -81,14 +81,18 @@ def read_manifest(path: Path, verb: str | None = None) -> Manifest:
     try:
         manifest = Manifest(**json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        wanted = f"`asr-kd {verb}`" if verb else "an asr-kd command"
+        wanted = _commands(verbs) if verbs else "an asr-kd command"
         raise InputError(f"{path}: not the finished output of {wanted}: no {MANIFEST}") from None
     except (ValueError, TypeError) as error:
         raise InputError(f"{file}: corrupt manifest ({error}); remove {path} and make it again") \
             from error  # fmt: skip
-    if verb is not None and manifest.verb != verb:
-        raise InputError(f"{path}: made by `asr-kd {manifest.verb}`, expected `asr-kd {verb}`")
+    if verbs and manifest.verb not in verbs:
+        raise InputError(f"{path}: made by `asr-kd {manifest.verb}`, expected {_commands(verbs)}")
     return manifest
+
+
+def _commands(verbs: Sequence[str]) -> str:
+    return " or ".join(f"`asr-kd {verb}`" for verb in verbs)
 
 
 class Artefact:

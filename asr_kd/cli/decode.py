@@ -11,6 +11,7 @@ from asr_kd.cli.app import (
     Jobs,
     Mean,
     Out,
+    Overrides,
     Trust,
     Unnormalised,
     app,
@@ -89,6 +90,43 @@ def decode_verb(
         tune_on=tune_on, scales_from=scales_from, ali=ali, mean=mean,
         weights=None if weights is None else WeightsFrom.parse(weights), nj=nj, trust=trust,
         keep=None if nbest is None else Keep(nbest, lattice_beam),
+    )  # fmt: skip
+
+
+@app.command("rescore")
+def rescore_verb(
+    decoded: Annotated[
+        Path, typer.Argument(metavar="DECODE_DIR", help="Output of decode --nbest.")
+    ],
+    lm: Annotated[
+        Path, typer.Option("--lm", help="Language model: ARPA file, .gz or not, or a train-lm's.")
+    ],
+    old_lm: Annotated[
+        Path, typer.Option("--old-lm", help="The one that the decoding graph was made with.")
+    ],
+    out: Out,
+    tune_on: Annotated[
+        Path | None,
+        typer.Option("--tune-on", help="Decode directory of dev data: tune the scales on it."),
+    ] = None,
+    scales_from: Annotated[
+        Path | None, typer.Option("--scales-from", help="Rescored directory: take its scales.")
+    ] = None,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Ranks n-best lists anew with a larger language model; compare reads the result.
+
+    The model's file is read once, and only what the lists need is kept: it may be of any size.
+
+    Keys: scales and, for tuning, grid: lm_scale, insertion_penalty.
+    """
+    from asr_kd.config import load_config
+    from asr_kd.decode.rescore import RescoreConfig, rescore
+
+    rescore(
+        decoded, out, load_config(RescoreConfig, config, overrides or []), lm=lm, old_lm=old_lm,
+        tune_on=tune_on, scales_from=scales_from,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asr_kd.artefact import hash_input
+from asr_kd.artefact import MANIFEST, hash_input, read_manifest
 from asr_kd.data.directory import DataDir
 from asr_kd.decode.config import Scales
 from asr_kd.decode.nbest import NBEST, as_candidates, describe_lists, write_nbest
@@ -111,6 +111,7 @@ def write_results(
         write_nbest(work / NBEST, lists)
         seconds = sum(fact["seconds"].get("nbest", 0.0) for fact in facts)
         info["nbest"] = describe_lists(lists, ref) | {"rtf": seconds / audio_seconds}
+        info["nbest"]["lm"] = _language_model(setup.graph)
     frames = {utt_id: one for fact in facts for utt_id, one in fact["frames"].items()}
     if frames and ali is not None:
         info["unaligned"] = len(hyp) - len(frames)
@@ -118,6 +119,13 @@ def write_results(
         _logger.info("frame accuracy %.2f%%; %d utterances without an alignment",
                      100 * info["frame_accuracy"], info["unaligned"])  # fmt: skip
     return info
+
+
+def _language_model(graph: Path) -> str | None:
+    """Hash of the language model of a graph; None where `make-graph` has not made it."""
+    if not (graph / MANIFEST).is_file():
+        return None
+    return read_manifest(graph).inputs.get("lm")
 
 
 def write_words(

@@ -237,7 +237,7 @@ def _source(spec: Spec, ref: SetFile | None, utt2spk: SetFile | None, how: str) 
         raise InputError([f"{pipe}: a pipe or a device; name a file" for pipe in pipes])
     if (path / MANIFEST).is_file():
         kind, hyp = "decode", path / "hyp"
-        info = read_manifest(path, "decode").info
+        info = read_manifest(path, "decode", "rescore").info
         if own_ref is None and not (path / "ref").is_file():
             raise InputError(f"{path}: was decoded without a reference text; {how}")
         own_ref = own_ref or path / "ref"

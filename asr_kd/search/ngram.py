@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from asr_kd.errors import InputError
 from asr_kd.io.atomic import write_text
+from asr_kd.search.arpa import arpa_text
 
 ZERO = -99.0  # ARPA's logarithm of no probability at all
 
@@ -66,7 +67,9 @@ class NgramModel:
 
     @classmethod
     def read_arpa(cls, path: Path) -> "NgramModel":
-        """Reads an ARPA file of any order; what stands before its `\\data\\` line is skipped.
+        """Reads an ARPA file of any order, plain or packed by gzip.
+
+        What stands before its `\\data\\` line is skipped.
 
         Raises:
             InputError: every fault, with file and line.
@@ -80,13 +83,7 @@ class _ArpaReader:
         self.faults: list[str] = []
 
     def read(self) -> NgramModel:
-        try:
-            lines = self.path.read_text(encoding="utf-8").split("\n")
-        except FileNotFoundError:
-            raise InputError(f"{self.path}: no such file") from None
-        except UnicodeDecodeError as error:
-            raise InputError(f"{self.path}: not UTF-8 text ({error.reason})") from None
-        numbered = ((number, line.strip()) for number, line in enumerate(lines, start=1))
+        numbered = arpa_text(self.path)
         if not any(line == "\\data\\" for _, line in numbered):
             raise InputError(f"{self.path}: not an ARPA language model: no line \\data\\")
         ngrams: list[dict[tuple[str, ...], Entry]] = []
