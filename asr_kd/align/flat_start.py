@@ -120,7 +120,8 @@ def _open(data: Path, lang: Path, work: Path, config: SearchConfig) -> tuple[Ali
     transcripts = language.encode(folder.text, str(data / "text"))
     language = replace(language, topology=Topology.load(work / "topo.json"))
     model, reader = GmmModel.load(work), FeatureReader(folder, cmvn="speaker")
-    return Aligner(language, config, transcripts), lambda utt_id: model.log_likes(reader[utt_id])
+    aligner = Aligner(language, config, transcripts)
+    return aligner, lambda utt_id: model.log_likes(reader[utt_id], aligner.labels(utt_id))
 
 
 def _wait_for(file: Path) -> None:

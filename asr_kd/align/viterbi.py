@@ -10,6 +10,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from asr_kd.config import Config
 from asr_kd.labels.lang import Lang
+from asr_kd.search.arrays import to_arrays
 from asr_kd.search.decoder import GraphDecoder
 from asr_kd.search.graph import TrainingGraphs
 
@@ -79,6 +80,11 @@ class Aligner:
     def graph(self, utt_id: str) -> "kaldifst.StdVectorFst":
         """The graph of an utterance's transcript."""
         return self._graphs(self.transcripts[utt_id])
+
+    def labels(self, utt_id: str) -> NDArray[np.int64]:
+        """The labels that paths of its transcript run through: `align` reads no other scores."""
+        labels = np.unique(to_arrays(self.graph(utt_id)).arcs["ilabel"]).astype(np.int64)
+        return labels[labels > 0] - 1
 
     def align(self, utt_id: str, scores: NDArray[np.float32]) -> Aligned:
         """The best path through the states of the transcript.

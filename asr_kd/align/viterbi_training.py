@@ -206,7 +206,9 @@ class ViterbiTraining:
         failed: dict[str, str] = {}
         for i, utt_id in enumerate(self._utts):
             frames = self._stretch(i)
-            aligned = self._aligner.align(utt_id, self.gmms.log_likes(self._feats[frames]))
+            labels = self._aligner.labels(utt_id)
+            scores = self.gmms.log_likes(self._feats[frames], labels)
+            aligned = self._aligner.align(utt_id, scores)
             if aligned.pdf_ids is None:
                 failed[utt_id] = aligned.reason
                 continue

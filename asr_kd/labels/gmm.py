@@ -57,21 +57,45 @@ class DiagGmms:
         return factors.astype(np.float32), constants.astype(np.float32)
 
     def weighted_log_likes(
-        self, feats: NDArray[np.float32], gaussians: slice = slice(None)
+        self, feats: NDArray[np.float32], gaussians: slice | NDArray[np.int64] = slice(None)
     ) -> NDArray[np.float32]:
         """Log of weight times density, (G, T), of (T, D) feats under some or all Gaussians."""
         factors, constants = self._linear
         squares = np.concatenate([feats, feats**2], axis=1)
         return factors[gaussians] @ squares.T + constants[gaussians, None]
 
-    def log_likes(self, feats: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Natural-log likelihoods, (T, V), of (T, D) feats."""
-        each = self.weighted_log_likes(feats)
-        most = np.maximum.reduceat(each, self.starts, axis=0)
-        each -= np.repeat(most, self.sizes, axis=0)
+    def log_likes(
+        self, feats: NDArray[np.float32], labels: NDArray[np.integer] | None = None
+    ) -> NDArray[np.float32]:
+        """Natural-log likelihoods, (T, V), of (T, D) feats.
+
+        Args:
+            feats: the frames.
+            labels: the only ones wanted, if not all: the others' columns are -inf.
+        """
+        if labels is None:
+            return np.ascontiguousarray(self._log_likes(feats, slice(None), self.sizes).T)
+        sizes = self.sizes[labels]
+        ends = np.cumsum(sizes)
+        gaussians = np.repeat(self.starts[labels] - ends + sizes, sizes) + np.arange(sizes.sum())
+        scores = np.full((len(feats), len(self.starts)), -np.inf, np.float32)
+        scores[:, labels] = self._log_likes(feats, gaussians, sizes).T
+        return scores
+
+    def _log_likes(
+        self,
+        feats: NDArray[np.float32],
+        gaussians: slice | NDArray[np.int64],
+        sizes: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """Log-likelihoods, (v, T), of v labels by their Gaussians, so many for each."""
+        starts = np.cumsum(sizes) - sizes
+        each = self.weighted_log_likes(feats, gaussians)
+        most = np.maximum.reduceat(each, starts, axis=0)
+        each -= np.repeat(most, sizes, axis=0)
         np.exp(each, out=each)
-        total = np.add.reduceat(each, self.starts, axis=0)
-        return np.ascontiguousarray((np.log(total) + most).T)
+        total = np.add.reduceat(each, starts, axis=0)
+        return np.asarray(np.log(total) + most)
 
 
 @dataclass(frozen=True)
@@ -92,8 +116,14 @@ class GmmModel:
     deltas: int
     features: dict[str, Any]
 
-    def log_likes(self, feats: NDArray[np.float32]) -> NDArray[np.float32]:
+    def log_likes(
+        self, feats: NDArray[np.float32], labels: NDArray[np.integer] | None = None
+    ) -> NDArray[np.float32]:
         """Natural-log likelihoods, (T, V), of (T, F) feats as `FeatureReader` gives them.
+
+        Args:
+            feats: the frames.
+            labels: the only ones wanted, if not all: the others' columns are -inf.
 
         Raises:
             InputError: if F is not what the model was trained on.
@@ -101,7 +131,7 @@ class GmmModel:
         dim = self.gmms.means.shape[1] // (self.deltas + 1)
         if feats.ndim != 2 or feats.shape[1] != dim:
             raise InputError(f"features of shape {feats.shape} for a GMM of {dim} dimensions")
-        return self.gmms.log_likes(add_deltas(feats, self.deltas))
+        return self.gmms.log_likes(add_deltas(feats, self.deltas), labels)
 
     @cached_property
     def digest(self) -> str:

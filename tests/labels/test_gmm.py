@@ -34,6 +34,11 @@ def test_log_likes_are_those_of_the_definition() -> None:
         ]
         expected[:, label] = logsumexp(each, axis=0)
     np.testing.assert_allclose(gmms.log_likes(feats), expected, rtol=1e-4, atol=1e-4)
+    for chosen in ([0, 2], [1], [2, 1]):
+        left_out = np.setdiff1d(range(3), chosen)
+        scores = gmms.log_likes(feats, np.array(chosen))
+        np.testing.assert_allclose(scores[:, chosen], expected[:, chosen], rtol=1e-4, atol=1e-4)
+        assert (scores[:, left_out] == -np.inf).all()
 
 
 def test_far_frames_stay_finite() -> None:
