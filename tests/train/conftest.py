@@ -68,15 +68,15 @@ def write_feats(folder: Path, feats: dict[str, np.ndarray]) -> None:
     (folder / "feature.json").write_text(json.dumps(config_dict(spec)))
 
 
-def write_ali(folder: Path, ali: dict[str, np.ndarray]) -> None:
+def write_ali(folder: Path, ali: dict[str, np.ndarray], label_set: LabelSet = LABELS) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with ArkWriter(folder / "ali.0.ark") as writer:
         for utt, pdf_ids in ali.items():
             writer.write(utt, pdf_ids.astype(np.int32))
     write_table(folder / "ali.scp", writer.scp)
-    LABELS.save(folder / "labels.json")
-    counts = np.bincount(np.concatenate(list(ali.values())), minlength=NUM_LABELS)
-    write_priors(folder, counts.tolist(), LABELS)
+    label_set.save(folder / "labels.json")
+    counts = np.bincount(np.concatenate(list(ali.values())), minlength=len(label_set))
+    write_priors(folder, counts.tolist(), label_set)
 
 
 @pytest.fixture
@@ -99,26 +99,35 @@ def write_tokens(folder: Path, tokens: dict[str, np.ndarray]) -> None:
     CTC_LABELS.save(folder / "labels.json")
 
 
-def write_spoken(folder: Path, tokens: Path, num_utts: int, seed: int) -> None:
-    """Tokens of six frames and more each, silence around them."""
+def write_spoken(folder: Path, tokens: Path, late: Path, num_utts: int, seed: int) -> None:
+    """Tokens of six frames and more each, silence around them.
+
+    In `late` there is an alignment at half the rate beside them: the last frame of each token has
+    its label, all others are blank.
+    """
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(99).standard_normal((len(CTC_LABELS), DIMS)) * 2
-    feats, spoken = {}, {}
+    feats, spoken, ends = {}, {}, {}
     for k in range(num_utts):
         utt = f"spk{k % 2}-utt{k:02d}"
         spoken[utt] = rng.integers(1, len(CTC_LABELS), k % 5)
         said = [0, *(x for token in spoken[utt] for x in (token, 0))]
-        path = np.repeat(said, rng.integers(6, 12, len(said)))
+        lengths = rng.integers(6, 12, len(said))
+        path = np.repeat(said, lengths)
         noise = 0.5 * rng.standard_normal((len(path), DIMS))
         feats[utt] = (100 + 5 * (centres[path] + noise)).astype(np.float32)
+        ends[utt] = np.zeros((len(path) + 1) // 2, np.int32)
+        ends[utt][(np.cumsum(lengths) - 1) // 2] = said
     write_feats(folder, feats)
     write_tokens(tokens, spoken)
+    write_ali(late, ends, CTC_LABELS)
+    write_tokens(late, spoken)
 
 
 @pytest.fixture
 def spoken(tmp_path: Path) -> Corpus:
-    """A corpus of token sequences."""
-    write_spoken(tmp_path / "train", tmp_path / "tokens", 30, seed=1)
-    write_spoken(tmp_path / "dev", tmp_path / "dev_tokens", 10, seed=2)
+    """A corpus of token sequences; its alignments are in `late` and `dev_late`."""
+    write_spoken(tmp_path / "train", tmp_path / "tokens", tmp_path / "late", 30, seed=1)
+    write_spoken(tmp_path / "dev", tmp_path / "dev_tokens", tmp_path / "dev_late", 10, seed=2)
     folders = [tmp_path / name for name in ("train", "tokens", "dev", "dev_tokens")]
     return Corpus(tmp_path, TrainInputs(*folders))
