@@ -195,10 +195,11 @@ def test_language_folder_with_trees(tmp_path: Path) -> None:
 def test_contexts_share_transitions() -> None:
     lang = replace(LANG, tying=TYING)
     counts = {(1, 1): 50, (3, 3): 30, (4, 4): 10, (1, 2): 5, (4, 2): 5, (2, 2): 7, (2, 5): 20,
-              (2, -1): 3, (6, 6): 1}  # fmt: skip
-    shared = {(1, 1): 90, (1, 2): 10, (2, 2): 7, (2, 3): 20, (2, -1): 3, (4, 4): 1}
+              (2, -1): 3, (6, 6): 1, (6, -1): 4}  # fmt: skip
+    shared = {(1, 1): 90, (1, 2): 10, (2, 2): 7, (2, 3): 20, (2, -1): 3, (4, 4): 1, (4, -1): 4}
     assert lang.trained(counts) == LANG.topology.trained(shared)
     assert LANG.trained(shared) == LANG.topology.trained(shared)
     stay = dict(lang.trained(counts).hmms["A"].transitions[0])[0]
     assert stay == pytest.approx((90 + 7.5) / 110)
+    assert dict(lang.trained(counts).hmms["B"].transitions[1])[1] == pytest.approx(8.5 / 15)
     assert np.array_equal(LANG.monophone_label, np.arange(5))
