@@ -41,6 +41,9 @@ def train_lm_verb(
     lang: Annotated[
         Path | None, typer.Option("--lang", help="Language folder: its words are the vocabulary.")
     ] = None,
+    units: Annotated[
+        Path | None, typer.Option("--units", help="Output of train-units: a model of its units.")
+    ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
@@ -51,7 +54,7 @@ def train_lm_verb(
     from asr_kd.config import load_config
     from asr_kd.search.stages import LmConfig, train_lm
 
-    train_lm(text, out, load_config(LmConfig, config, overrides or []), lang)
+    train_lm(text, out, load_config(LmConfig, config, overrides or []), lang, units)
 
 
 @app.command("make-graph")

@@ -1,4 +1,4 @@
-"""`asr-kd train-units` and `encode-text`."""
+"""`asr-kd train-units`, `encode-text` and `make-ctc-graph`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -40,3 +40,24 @@ def encode_text_verb(
     from asr_kd.labels.unit_stages import encode_text
 
     encode_text(data, units, out)
+
+
+@app.command("make-ctc-graph")
+def make_ctc_graph_verb(
+    units: UnitsFolder,
+    lm: Annotated[Path, typer.Argument(help="ARPA file, or output of train-lm.")],
+    out: Out,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Makes the decoding graph of CTC models: TLG of a language model of words, spelled in units.
+
+    Any words are recognised by open_vocabulary=true with a language model of units, of train-lm
+    --units.
+
+    Keys: open_vocabulary.
+    """
+    from asr_kd.config import load_config
+    from asr_kd.search.ctc_stages import CtcGraphConfig, make_ctc_graph
+
+    make_ctc_graph(units, lm, out, load_config(CtcGraphConfig, config, overrides or []))

@@ -41,6 +41,8 @@ class GraphDecoder:
         num_labels: V, the columns that scores will have.
         beam: width of the search, in the units of the (scaled) scores.
         max_active: most states kept per frame; bounds the time that noise can take.
+        min_active: fewest, whatever the beam. CTC's frames of a sure blank need none: looking for
+            some more states takes most of the time there.
 
     Raises:
         InputError: if the graph is empty or asks for a label that scores do not have.
@@ -52,6 +54,7 @@ class GraphDecoder:
         num_labels: int,
         beam: float = 13.0,
         max_active: int = 7000,
+        min_active: int = 20,
     ) -> None:
         if graph.start < 0:
             raise InputError("the graph is empty: it accepts no sequence of labels")
@@ -63,11 +66,13 @@ class GraphDecoder:
             )
         self._graph = graph  # the library does not hold on to it
         self._num_labels = num_labels
-        self._beam, self._max_active = beam, max_active
+        self._beam, self._max_active, self._min_active = beam, max_active, min_active
         self._decoder = kaldi_decoder.FasterDecoder(graph, self._options(beam))
 
     def _options(self, beam: float) -> "kaldi_decoder.FasterDecoderOptions":
-        return kaldi_decoder.FasterDecoderOptions(beam=beam, max_active=self._max_active)
+        return kaldi_decoder.FasterDecoderOptions(
+            beam=beam, max_active=self._max_active, min_active=self._min_active
+        )
 
     def set_beam(self, beam: float) -> None:
         """Changes the width of the search."""

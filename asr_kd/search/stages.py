@@ -16,12 +16,14 @@ from asr_kd.io.atomic import replacing, write_text
 from asr_kd.labels.lang import Lang
 from asr_kd.labels.lexicon import SENTENCE_END, SENTENCE_START, Lexicon, reserved
 from asr_kd.labels.topology import Topology
+from asr_kd.labels.units import Units
 from asr_kd.search.arrays import num_arcs
 from asr_kd.search.grammar_fst import grammar_fst
 from asr_kd.search.graph import decoding_graph
 from asr_kd.search.lexicon_fst import lexicon_fst
 from asr_kd.search.ngram import NgramModel
 from asr_kd.search.smoothing import Smoothing, estimate
+from asr_kd.search.unit_lm import unit_sentences
 from asr_kd.shards import rank_and_world
 
 ARPA = "lm.arpa"
@@ -102,7 +104,13 @@ def prepare_lang(dictionary: Path, out: Path, config: LangConfig) -> None:
     artefact.publish(facts)
 
 
-def train_lm(text: Path, out: Path, config: LmConfig, lang: Path | None = None) -> None:
+def train_lm(
+    text: Path,
+    out: Path,
+    config: LmConfig,
+    lang: Path | None = None,
+    units: Path | None = None,
+) -> None:
     """Estimates an n-gram model from text and publishes it as lm.arpa.
 
     Args:
@@ -111,23 +119,33 @@ def train_lm(text: Path, out: Path, config: LmConfig, lang: Path | None = None) 
         config: order and smoothing.
         lang: language folder; all its words become possible, and words outside it stand for its
             unknown word.
+        units: output of `train-units`: the model is one of units, all of which become possible.
 
     Raises:
-        InputError: for words that cannot be in a model or, where the language has no unknown word,
-            that are not in the lexicon; with file and line.
+        InputError: for words that cannot be in a model, or be spelled in the units, or, where the
+            language has no unknown word, that are not in the lexicon; with file and line.
     """
-    inputs = {"text": text} | ({"lang": lang} if lang is not None else {})
+    if lang is not None and units is not None:
+        raise InputError("give --lang for a model of words, or --units for one of units, not both")
+    given = {"lang": lang, "units": units}
+    inputs = {"text": text} | {name: path for name, path in given.items() if path is not None}
     artefact = Artefact(out, "train-lm", config_dict(config), inputs)
     if artefact.is_done():
         return
-    language = Lang.read(lang) if lang is not None else None
-    sentences = list(_sentences(text, language))
-    words = language.lexicon.words if language is not None else []
+    spelling = Units.read(units) if units is not None else None
+    if spelling is not None:
+        sentences, words = unit_sentences(text, spelling), list(spelling.label_set.names[1:])
+    else:
+        language = Lang.read(lang) if lang is not None else None
+        sentences = list(_sentences(text, language))
+        words = language.lexicon.words if language is not None else []
     model = estimate(sentences, config.order, config.smoothing, words)
     if rank_and_world()[0] != 0:
         return
     work = artefact.begin()
     model.write_arpa(work / ARPA)
+    if spelling is not None:
+        spelling.label_set.save(work / "labels.json")
     counts = [len(level) for level in model.ngrams]
     _logger.info("language model of %d sentences: n-grams %s", len(sentences), counts)
     artefact.publish({"sentences": len(sentences), "ngrams": counts})
@@ -184,7 +202,9 @@ def make_graph(
     model = NgramModel.read_arpa(lm / ARPA if lm.is_dir() else lm)
     if rank_and_world()[0] != 0:
         return
+    _logger.info("language model: n-grams %s", [len(level) for level in model.ngrams])
     grammar = grammar_fst(language, model)
+    _logger.info("G: %d states", grammar.num_states)
     del model  # of gigabytes, where it is large
     graph = decoding_graph(language, grammar, config.transition_scale, config.self_loop_scale)
     work = artefact.begin()

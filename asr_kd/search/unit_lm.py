@@ -1,0 +1,56 @@
+"""Language models of units: the sentences that they are trained on, and their probabilities."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from asr_kd.errors import InputError
+from asr_kd.labels.label_set import LabelSet
+from asr_kd.labels.lexicon import SENTENCE_END, SENTENCE_START
+from asr_kd.labels.units import Units
+from asr_kd.search.ngram import NgramModel
+
+
+def unit_sentences(text: Path, units: Units) -> list[list[str]]:
+    """The sentences of a text, one a line, as names of units.
+
+    Raises:
+        InputError: every line that the units cannot spell, or if there is no sentence.
+    """
+    try:
+        lines = text.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{text}: cannot be read as text: {error}") from None
+    numbered = {str(number): line for number, line in enumerate(lines, start=1) if line.split()}
+    names = units.label_set.names
+    encoded = units.encode_all(numbered, str(text))
+    sentences = [[names[label] for label in labels] for labels in encoded.values() if labels]
+    if not sentences:
+        raise InputError(f"{text}: no sentence in it")
+    return sentences
+
+
+class UnitLm:
+    """A back-off model of units, by their labels.
+
+    Args:
+        model: n-grams of names of units.
+        label_set: their labels.
+
+    Raises:
+        InputError: for a model without a single unit.
+    """
+
+    def __init__(self, model: NgramModel, label_set: LabelSet) -> None:
+        if not set(label_set.names[1:]) & set(model.words):
+            raise InputError("the language model has not one of the units")
+        self._model, self._names = model, label_set.names
+
+    def log_prob(self, token: int | None, history: Sequence[int]) -> float:
+        """Natural log p(label | labels before it); None is the end of a sentence."""
+        order = self._model.order
+        before = [self._names[label] for label in history[max(0, len(history) - order) :]]
+        if len(history) < order:
+            before.insert(0, SENTENCE_START)
+        name = SENTENCE_END if token is None else self._names[token]
+        return math.log(10) * self._model.log_prob(name, before)
