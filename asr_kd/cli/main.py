@@ -19,6 +19,7 @@ _VERBS = (
     "align",
     "tying",
     "units",
+    "ctc",
     "train",
     "correct",
     "ensemble",

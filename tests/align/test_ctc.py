@@ -1,0 +1,118 @@
+"""CTC's best path against all paths, and the stage that publishes them."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from asr_kd.align.ctc import AlignCtcConfig, align_ctc, best_path
+from asr_kd.artefact import read_manifest
+from asr_kd.config import config_dict
+from asr_kd.errors import InputError
+from asr_kd.features.spec import FeatureSpec
+from asr_kd.io.ark import Archive, ArkWriter
+from asr_kd.io.table import read_table, write_table
+from asr_kd.labels.ctc import collapse
+from asr_kd.labels.label_set import LabelSet
+from asr_kd.labels.priors import log_prior
+from asr_kd.models.build import build_model
+from asr_kd.models.checkpoint import Checkpoint
+from asr_kd.models.config import TdnnConfig, TdnnLayerConfig
+from asr_kd.train.dataset import AlignedData
+from asr_kd.train.labels import FrameRate
+
+LABELS = LabelSet("ctc-char", ("<blank>", "a", "b"))
+LENGTHS = {"spk-1": 9, "spk-2": 12, "spk-3": 5, "spk-4": 7}
+TOKENS = {"spk-1": [1, 1, 2], "spk-2": [2], "spk-3": [1, 1, 2], "spk-4": []}
+
+
+@pytest.mark.parametrize("tokens", [[], [1], [1, 1], [1, 2, 2], [2, 1, 2, 1, 2]])
+def test_the_best_of_all_paths(tokens: list[int]) -> None:
+    rng = np.random.default_rng(len(tokens))
+    for _ in range(5):
+        log_post = np.log(rng.dirichlet(np.ones(3), 5)).astype(np.float32)
+        fitting = [
+            path
+            for path in itertools.product(range(3), repeat=5)
+            if collapse(np.array(path, np.int32)).tolist() == tokens
+        ]
+        best = max(fitting, key=lambda path: log_post[range(5), path].sum())
+        assert tuple(best_path(log_post, np.array(tokens, np.int32)).tolist()) == best
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """Features, tokens and a model that makes a frame of two."""
+    data, tokens, model = (tmp_path / name for name in ("data", "tokens", "model"))
+    rng = np.random.default_rng(0)
+    for folder in (data, tokens, model):
+        folder.mkdir()
+    with ArkWriter(data / "feats.ark") as writer:
+        for utt, n in LENGTHS.items():
+            writer.write(utt, rng.standard_normal((n, 4)).astype(np.float32))
+    write_table(data / "feats.scp", writer.scp)
+    write_table(data / "utt2spk", dict.fromkeys(LENGTHS, "spk"))
+    spec = FeatureSpec(kind="external")
+    (data / "feature.json").write_text(json.dumps(config_dict(spec)))
+    LABELS.save(tokens / "labels.json")
+    write_tokens(tokens, TOKENS)
+    layers = (TdnnLayerConfig(offsets=(-1, 0, 1), width=8),)
+    torch.manual_seed(0)
+    network = build_model(TdnnConfig(layers=layers, subsampling={"factor": 2}), 4, 3)  # type: ignore[arg-type]
+    Checkpoint(network, LABELS, spec, "global", np.zeros(3, np.float32)).save(model)
+    return data, tokens, model
+
+
+def write_tokens(folder: Path, tokens: dict[str, list[int]]) -> None:
+    with ArkWriter(folder / "tokens.ark") as writer:
+        for utt, ids in tokens.items():
+            writer.write(utt, np.array(ids, np.int32))
+    write_table(folder / "tokens.scp", writer.scp)
+
+
+@pytest.mark.parametrize("shard_size", [1, 100])
+def test_an_alignment_beside_its_tokens(
+    inputs: tuple[Path, Path, Path], tmp_path: Path, shard_size: int
+) -> None:
+    data, tokens, model = inputs
+    out = tmp_path / "ali"
+    align_ctc(data, tokens, [str(model)], out, AlignCtcConfig(shard_size=shard_size))
+    ali, spoken = Archive.read(out / "ali.scp"), Archive.read(out / "tokens.scp")
+    # spk-3 has three frames left, and 1 1 2 needs four.
+    assert sorted(ali) == sorted(spoken) == ["spk-1", "spk-2", "spk-4"]
+    reason = "3 tokens need 4 frames, there are 3"
+    assert read_table(out / "failed.txt") == {"spk-3": reason}
+    for utt, path in ali.items():
+        assert len(path) == (LENGTHS[utt] + 1) // 2
+        assert collapse(path).tolist() == TOKENS[utt] == spoken[utt].tolist()
+    whole = np.concatenate(list(ali.values()))
+    prior = np.bincount(whole, minlength=3) / len(whole)
+    np.testing.assert_allclose(np.exp(log_prior(out)), prior, rtol=1e-5)
+    info = read_manifest(out, "align-ctc").info
+    assert (info["aligned"], info["failed"], info["frames"]) == (3, 1, len(whole))
+    read = AlignedData(data, out, "global", rate=FrameRate(2))
+    assert read.has_alignment
+    assert read.has_tokens
+    assert read.num_outputs.tolist() == [5, 6, 4]
+
+
+def test_faults_are_named_together(inputs: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    data, tokens, model = inputs
+    write_tokens(tokens, TOKENS | {"spk-1": [1, 3], "spk-2": [0]})
+    LabelSet("ctc-char", ("<blank>", "x", "y")).save(tokens / "labels.json")
+    with pytest.raises(InputError) as caught:
+        align_ctc(data, tokens, [str(model)], tmp_path / "ali", AlignCtcConfig())
+    text = str(caught.value)
+    for said in ("spk-1: label 1 to 3 outside", "spk-2: label 0 to 0", "label sets differ"):
+        assert said in text
+    LABELS.save(tokens / "labels.json")
+    write_tokens(tokens, {"spk-3": [1, 1, 2], "else": [1]})
+    with pytest.raises(InputError, match="spk-3: 3 tokens need 4 frames, there are 3"):
+        align_ctc(data, tokens, [str(model)], tmp_path / "ali", AlignCtcConfig())
+    write_tokens(tokens, {"else": [1]})
+    with pytest.raises(InputError, match="none of the utterances"):
+        align_ctc(data, tokens, [str(model)], tmp_path / "ali", AlignCtcConfig())
+    assert not (tmp_path / "ali").exists()
