@@ -43,7 +43,7 @@ def main() -> None:
     args = parser.parse_args()
     rng = np.random.default_rng(args.seed)
     clock = _Clock()
-    logging.getLogger("asr_kd").setLevel(logging.INFO)
+    logging.getLogger("asr_kd").setLevel(logging.DEBUG)
     logging.getLogger("asr_kd").addHandler(clock)
     with tempfile.TemporaryDirectory(prefix="bench_graph-") as name:
         folder = Path(name)
@@ -246,12 +246,13 @@ def random_tying(lang: Lang, kind: str, leaves: int, rng: np.random.Generator) -
 
 def time_transcripts(lang: Lang, number: int, rng: np.random.Generator) -> None:
     """Prints the time to make training graphs of 35 words, as an utterance of LibriSpeech has."""
+    vocabulary = len(lang.lexicon.words)
     begun = time.process_time()
     graphs = TrainingGraphs(lang)
     made = time.process_time()
     states = 0
     for _ in range(number):
-        words = 1 + np.minimum(rng.zipf(1.3, 35), len(lang.lexicon.words) - 1)
+        words = 1 + np.minimum(rng.zipf(1.3, 35), vocabulary - 1)
         states += graphs(words.tolist()).num_states
     ended = time.process_time()
     print(f"training graphs: {made - begun:.1f} s once, then {1e3 * (ended - made) / number:.2f} "

@@ -84,10 +84,10 @@ def decoding_graph(
     fst = kaldifst.StdVectorFst(kaldifst.compose(lexicon, grammar))
     if fst.start < 0:
         raise InputError("the language model allows no sequence of words of the lexicon")
-    _logger.info("LG: %d states", fst.num_states)
+    _logger.debug("LG: %d states", fst.num_states)
     # Kaldi's determinisation takes epsilons out in the same go.
     kaldifst.determinize_star(fst)
-    _logger.info("LG determinised: %d states", fst.num_states)
+    _logger.debug("LG determinised: %d states", fst.num_states)
     kaldifst.minimize_encoded(fst)
     _logger.info("LG minimised: %d states", fst.num_states)
     kaldifst.arcsort(fst, "ilabel")
@@ -96,19 +96,19 @@ def decoding_graph(
     kaldifst.arcsort(fst, "ilabel")
     hmm = hmm_fst(lang, context, complete=False, transition_scale=transition_scale)
     fst = kaldifst.StdVectorFst(kaldifst.compose(hmm, fst))
-    _logger.info("HCLG: %d states", fst.num_states)
+    _logger.debug("HCLG: %d states", fst.num_states)
     kaldifst.determinize_star(fst)
-    _logger.info("HCLG determinised: %d states", fst.num_states)
+    _logger.debug("HCLG determinised: %d states", fst.num_states)
     # A graph of gigabytes is not to be there twice longer than it must.
     arrays = to_arrays(fst)
     del fst
     fst = from_arrays(without_symbols(arrays, len(lang.label_set)))
     del arrays
     kaldifst.minimize_encoded(fst)
-    _logger.info("HCLG minimised: %d states", fst.num_states)
+    _logger.debug("HCLG minimised: %d states", fst.num_states)
     arrays = to_arrays(fst)
     del fst
     arrays = with_self_loops(arrays, lang, self_loop_scale)
     fst = from_arrays(arrays)
-    _logger.info("HCLG with self-loops: %d states", fst.num_states)
+    _logger.debug("HCLG with self-loops: %d states", fst.num_states)
     return fst

@@ -40,9 +40,11 @@ def lexicon_fst(lang: Lang, disambiguated: bool, end: int = 0) -> "kaldifst.StdV
     # Silence may also be a word's pronunciation: its own symbol, the last one, tells them apart.
     own = [lang.phones[f"#{lang.num_disambiguation - 1}"]] if disambiguated else []
     chain(pause, [silence, *own], 0, 0.0, between)
-    for entry, k in zip(lang.lexicon.pronunciations, lang.lexicon.disambiguation(), strict=True):
+    entries = lang.lexicon.pronunciations
+    marks = lang.lexicon.disambiguation() if disambiguated else [0] * len(entries)
+    for entry, k in zip(entries, marks, strict=True):
         phones = [lang.phones[phone] for phone in entry.phones]
-        if disambiguated and k:
+        if k:
             phones.append(lang.phones[f"#{k}"])
         word, cost = lang.words[entry.word], -math.log(entry.prob)
         chain(between, phones, word, cost + no_silence, between)
