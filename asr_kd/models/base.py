@@ -90,7 +90,10 @@ class AcousticModel(nn.Module, ABC):
         return [(f"layers.{name}",) for name, layer in layers if list(layer.parameters())]
 
     def in_time_order(self, layer: str, hidden: Tensor, lengths: Tensor) -> Tensor:
-        """Output (B,T',D) of the submodule `layer`, its frames in the order of time."""
+        """Output (B,T',D) of the submodule `layer`, its frames in the order of time.
+
+        `lengths` (B,) are those of the features.
+        """
         return hidden
 
     @torch.no_grad()

@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from asr_kd.models.base import AcousticModel
 from asr_kd.models.config import BlstmConfig
+from asr_kd.models.subsampling import reduced
 
 
 class Blstm(AcousticModel):
@@ -32,7 +33,7 @@ class Blstm(AcousticModel):
         """See `AcousticModel.encode`."""
         num_frames = x.shape[1]
         x = self._in_blocks(x * mask)
-        reversal = _reversal(self._num_blocks(lengths), x.shape[1])
+        reversal = _reversal(reduced(lengths, self.stride), x.shape[1])
         for ahead, back, layer in zip(self.ahead, self.back, self.layers, strict=True):
             past = ahead(x)[0]
             future = _reorder(back(_reorder(x, reversal))[0], reversal)
@@ -45,9 +46,6 @@ class Blstm(AcousticModel):
         x = functional.pad(x, (0, 0, 0, -x.shape[1] % self.stride))
         return x.reshape(x.shape[0], -1, self.stride * x.shape[2])
 
-    def _num_blocks(self, lengths: Tensor) -> Tensor:
-        return (lengths + self.stride - 1) // self.stride
-
     def blocks(self) -> list[tuple[str, ...]]:
         """See `AcousticModel.blocks`: both directions of a layer belong together."""
         return [(f"ahead.{k}", f"back.{k}") for k in range(len(self.ahead))]
@@ -56,7 +54,8 @@ class Blstm(AcousticModel):
         """See `AcousticModel.in_time_order`; `back` works on reversed rows."""
         if not layer.startswith("back."):
             return hidden
-        return _reorder(hidden, _reversal(self._num_blocks(lengths), hidden.shape[1]))
+        steps = reduced(reduced(lengths, self.subsampling), self.stride)
+        return _reorder(hidden, _reversal(steps, hidden.shape[1]))
 
 
 def _reversal(lengths: Tensor, num_frames: int) -> Tensor:

@@ -1,7 +1,7 @@
 """Configuration of the acoustic models: a union discriminated by `kind`."""
 
 from fractions import Fraction
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -88,13 +88,15 @@ class _Subsampled(Config):
             )
         return self
 
+    _younger: ClassVar[frozenset[str]] = frozenset()  # keys that a published kind did not have
+
     @model_serializer(mode="wrap")
     def _only_if_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Models that were published before there was subsampling keep their content hashes.
+        # Models that were published before there were these keys keep their content hashes.
         values: dict[str, Any] = handler(self)
-        usual = type(self).model_fields["subsampling"].default
-        if self.subsampling == usual == SubsamplingConfig():
-            del values["subsampling"]
+        for name in self._younger:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                del values[name]
         return values
 
 
@@ -144,6 +146,7 @@ class TdnnConfig(_Subsampled):
     and stride count its frames. Without offsets above 0 the network is causal.
     """
 
+    _younger = frozenset({"subsampling"})
     kind: Literal["tdnn"] = "tdnn"
     layers: tuple[TdnnLayerConfig, ...] = Field(default_factory=_default_tdnn_layers, min_length=1)
     stride: Size = 1
@@ -156,6 +159,7 @@ class BlstmConfig(_Subsampled):
     With a `stride` of s a step reads s frames and predicts as many: s times fewer steps.
     """
 
+    _younger = frozenset({"subsampling", "stride"})
     kind: Literal["blstm"] = "blstm"
     num_layers: Size = 2
     width: Size = 128

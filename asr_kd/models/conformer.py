@@ -104,7 +104,7 @@ class Convolution(nn.Module):
         self.sides = config.kernel - 1 - right, right
         self.norm = nn.LayerNorm(config.width)
         self.gated = nn.Linear(config.width, 2 * config.width)
-        # Of images of height 1, in whose memory (B,T,D) already lies: faster on the CPU than Conv1d.
+        # Of images of height 1, as which (B,T,D) already lies in memory: faster than Conv1d.
         self.depthwise = nn.Conv2d(
             config.width, config.width, (1, config.kernel), groups=config.width
         )

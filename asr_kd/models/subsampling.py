@@ -44,9 +44,10 @@ class Subsampler(nn.Module):
         return f"factor={self.factor}"
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B,T,D), mask (B,T,1) of 0 and 1 -> (B,⌈T/factor⌉,width), zeros on padding.
+        """(B,T,D), mask (B,T,1) of 0 and 1 -> (B,⌈T/factor⌉,width).
 
-        An output frame is valid where the first of its input frames is: `mask[:, ::factor]`.
+        An output frame is valid where the first of its input frames is: `mask[:, ::factor]`. What
+        stands on others is finite but meaningless.
         """
         x = x * mask
         if self.layers:
@@ -59,7 +60,7 @@ class Subsampler(nn.Module):
             if short:
                 x = functional.pad(x, (0, 0, 0, short))
             x = x.reshape(x.shape[0], -1, self.factor * x.shape[2])
-        y: Tensor = functional.relu(self.norm(self.affine(x))) * mask[:, :: self.factor]
+        y: Tensor = functional.relu(self.norm(self.affine(x)))
         return y
 
     def stage(self) -> Stage:

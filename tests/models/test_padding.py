@@ -104,6 +104,33 @@ def test_a_frame_of_context_matters(config: object) -> None:
         assert moved[:at].any()
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_reversed_layers_are_told_in_time_order_at_any_frame_rate(stride: int) -> None:
+    config = BlstmConfig(width=8, dropout=0.0, subsampling=STACK2, stride=stride)
+    model = trained_looking(config)
+    feats = torch.randn(4, 23, 5, dtype=torch.double)
+    lengths = LENGTHS
+    tapped: list[torch.Tensor] = []
+    model.get_submodule("back.0").register_forward_hook(
+        lambda module, inputs, output: tapped.append(
+            model.in_time_order("back.0", output[0], lengths)
+        )
+    )
+    model(feats, lengths)
+    for b, n in enumerate(LENGTHS.tolist()):
+        lengths = LENGTHS[b : b + 1]
+        model(feats[b : b + 1, :n], lengths)
+        steps = -(-n // (2 * stride))
+        torch.testing.assert_close(tapped[-1][0], tapped[0][b, :steps], rtol=1e-9, atol=1e-9)
+    # In the order of time: what is said of a frame hangs on later ones alone.
+    feats[0, :4] += 1.0
+    lengths = LENGTHS[:1]
+    model(feats[:1, :9], lengths)
+    steps = len(tapped[-1][0])
+    same = (tapped[-1][0] - tapped[0][0, :steps]).abs().amax(1) < 1e-12
+    assert same.tolist() == [step >= 2 // stride for step in range(steps)]
+
+
 def test_num_params_counts_what_is_trained() -> None:
     config = DnnConfig(num_layers=1, width=3, frontend=FrontendConfig())
     assert build_model(config, 5, 7).num_params == 5 * 3 + 3 + 3 * 7 + 7
