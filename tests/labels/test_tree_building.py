@@ -1,10 +1,11 @@
 """Trees from planted contexts, against sums by hand and against all splits tried one by one."""
 
 from collections import defaultdict
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from asr_kd.errors import InputError
 from asr_kd.labels.phone_path import Contexts
@@ -131,13 +132,42 @@ def test_likelihood_of_sums_is_that_of_frames(frames: Frames) -> None:
     np.testing.assert_allclose(every, 0.01 * frames.feats.var(axis=0), rtol=1e-4)
 
 
-def test_hierarchy_merges_neighbours_first() -> None:
-    points = np.array([0.0, 10.0, 0.1, 10.3, 30.0])
-    items = np.stack([np.full(5, 40.0), 40 * points, 40 * (points**2 + 1)], axis=1)[:, None]
-    found = [frozenset(cluster) for cluster in hierarchy(items, np.array([0.01]))]
-    assert found == [
-        *(frozenset({i}) for i in range(5)), {0, 2}, {1, 3}, {0, 1, 2, 3}, {0, 1, 2, 3, 4},
-    ]  # fmt: skip
+def sums_at(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums of frames with mean `points` (..., D) and variance 1."""
+    ones = np.ones_like(points[..., :1])
+    return 40 * np.concatenate([ones, points, points**2 + 1], axis=-1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_hierarchy_is_that_of_all_pairs_tried_anew(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    items = sums_at(rng.normal(size=(8, 2, DIM)) * 3) * rng.uniform(1, 9, size=(8, 2, 1))
+
+    def fit(members: tuple[int, ...]) -> float:
+        return float(log_likelihood(items[list(members)].sum(axis=0), FLOOR).sum())
+
+    clusters: list[tuple[int, ...]] = [(i,) for i in range(8)]
+    expected = {frozenset(cluster) for cluster in clusters}
+    while len(clusters) > 1:
+        a, b = max(
+            combinations(clusters, 2), key=lambda c: fit(c[0] + c[1]) - fit(c[0]) - fit(c[1])
+        )
+        clusters = [c for c in clusters if c not in (a, b)] + [a + b]
+        expected.add(frozenset(a + b))
+    assert {frozenset(cluster) for cluster in hierarchy(items, FLOOR)} == expected
+
+
+def test_a_neighbour_is_judged_by_the_state_that_faces() -> None:
+    total = np.zeros((len(NAMES), 1 + 2 * DIM))
+    for phone in PHONES:
+        first = TOPOLOGY.first_pdf[phone]
+        for state in range(TOPOLOGY.hmms[phone].num_states):
+            alike = ("P", "M") if state == 0 else ("P", "T")
+            total[first + state] = sums_at(np.full(DIM, 9.0 * (phone in alike)))
+    questions = clustered_questions(total, TOPOLOGY, ["SIL"], FLOOR)
+    assert Question(LEFT, frozenset({"P", "T"})) in questions
+    assert Question(RIGHT, frozenset({"P", "M"})) in questions
+    assert Question(RIGHT, frozenset({"P", "T"})) not in questions
 
 
 def test_questions_are_what_sounds_alike(frames: Frames) -> None:
