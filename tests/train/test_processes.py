@@ -4,10 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from asr_kd.config import load_config
+from asr_kd.train.config import TrainConfig
+from asr_kd.train.stage import train
 
 pytestmark = pytest.mark.slow
 
@@ -59,3 +64,24 @@ def test_hints_of_two_processes_are_those_of_one(corpus: Any) -> None:
     assert len(losses[0]) == len(losses[1]) >= 25
     assert losses[0][-1] < 0.9 * losses[0][0]
     assert max(abs(a - b) for a, b in zip(*losses, strict=True)) < 1e-4
+
+
+def test_token_sequences_in_two_processes_as_in_one(spoken: Any) -> None:
+    """CTC, an alignment and a guide; batches of one row leave a process none."""
+    model = "model={kind: tdnn, dropout: 0.0, layers: [{offsets: [-1, 0, 1], width: 24}], "
+    model += "subsampling: {factor: 2, width: 24}}"
+    guide = spoken.root / "guide"
+    train(spoken.inputs, load_config(TrainConfig, None, [model, "epochs=1"]), guide)
+    aligned = replace(spoken, inputs=replace(spoken.inputs, ali=spoken.root / "late"))
+    overrides = (
+        "--guide", str(guide), model, "epochs=2", "max_frames=90", "warmup_steps=10",
+        "augment.speed.prob=0.5", "ctc.frame_weight=0.5",
+    )  # fmt: skip
+    one = run(aligned, spoken.root / "one", 1, *overrides)
+    two = run(aligned, spoken.root / "two", 2, *overrides)
+    losses = [[r["loss"] for r in curve if "loss" in r] for curve in (one, two)]
+    assert len(losses[0]) == len(losses[1]) >= 30
+    assert losses[0][-1] < 0.9 * losses[0][0]
+    assert max(abs(a - b) for a, b in zip(*losses, strict=True)) < 1e-4
+    dev = [[r["dev_token_error_rate"] for r in curve if "epoch" in r] for curve in (one, two)]
+    assert dev[0] == pytest.approx(dev[1], abs=0.05)

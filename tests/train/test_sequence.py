@@ -281,3 +281,18 @@ def test_data_without_transcripts_learn_from_a_teacher_alone(spoken: Any) -> Non
     )  # fmt: skip
     train(inputs, settings, spoken.root / "student")
     assert "dev_token_error_rate" in read_manifest(spoken.root / "student").info
+
+
+@pytest.mark.gpu
+def test_token_sequences_on_the_gpu(spoken: Any) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    train(spoken.inputs, config(spoken), spoken.root / "guide")
+    inputs = replace(spoken.inputs, ali=spoken.root / "late", guide=spoken.root / "guide")
+    losses = []
+    for accelerator in ("cpu", "cuda"):
+        out = spoken.root / accelerator
+        settings = config(spoken, accelerator=accelerator, ctc=CtcConfig(frame_weight=0.5))
+        train(inputs, settings, out)
+        losses.append(read_manifest(out).info["dev_ctc_loss"])
+    assert losses[1] == pytest.approx(losses[0], abs=1e-3)
