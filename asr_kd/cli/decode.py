@@ -38,7 +38,14 @@ def decode_verb(
         ),
     ],
     data: Annotated[Path, typer.Option("--data", help="Feature directory to decode.")],
-    graph: Annotated[Path, typer.Option("--graph", help="Output of make-graph.")],
+    graph: Annotated[
+        Path,
+        typer.Option(
+            "--graph",
+            help="Output of make-graph or make-ctc-graph; or, to search CTC models without a "
+            "graph, of train-units.",
+        ),
+    ],
     out: Out,
     tune_on: Annotated[
         Path | None, typer.Option("--tune-on", help="Dev feature directory: tune the scales on it.")
@@ -63,6 +70,10 @@ def decode_verb(
             "--lattice-beam", min=0.1, help="Largest cost in a list above the best, up to beam."
         ),
     ] = 8.0,
+    lm: Annotated[
+        Path | None,
+        typer.Option("--lm", help="Language model of units, for the search without a graph."),
+    ] = None,
     config: ConfigFile = None,
     nj: Jobs = 1,
     trust: Trust = False,
@@ -71,6 +82,10 @@ def decode_verb(
 
     Scales are tuned on dev data (--tune-on), taken from another decoding (--scales-from) or given
     (scales.acoustic_scale=0.2). A model that reads features of its own is MODEL=FEATDIR.
+
+    CTC models take a graph of make-ctc-graph, or units alone: units.kind is then prefix-beam, of
+    units.prefixes, or greedy. With units.shared=true several models search together; averaged are
+    not their frames but the probabilities of what they spell.
 
     Keys: beam, max_active, shard_size; scales and, for tuning, grid: acoustic_scale, prior_scale,
     insertion_penalty; grid.rounds.
@@ -89,7 +104,7 @@ def decode_verb(
         models, data, graph, out, load_config(DecodeConfig, config, overrides),
         tune_on=tune_on, scales_from=scales_from, ali=ali, mean=mean,
         weights=None if weights is None else WeightsFrom.parse(weights), nj=nj, trust=trust,
-        keep=None if nbest is None else Keep(nbest, lattice_beam),
+        keep=None if nbest is None else Keep(nbest, lattice_beam), lm=lm,
     )  # fmt: skip
 
 

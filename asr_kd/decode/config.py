@@ -1,12 +1,12 @@
 """What decoding needs to know beside the models, the features and the graph."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from asr_kd.config import Config
+from asr_kd.config import C, Config
 
 
 class Scales(Config):
@@ -55,6 +55,27 @@ class Grid(Config):
         return self
 
 
+# A CTC model's labels are scored by log-posteriors as they are: most frames are blank, and a prior
+# would make all others likely there.
+_CTC_SCALES: dict[str, Any] = {"acoustic_scale": 1.0, "prior_scale": 0.0}
+_CTC_GRID: dict[str, Any] = {"acoustic_scale": (0.25, 0.5, 1.0, 2.0, 4.0), "prior_scale": (0.0,)}
+
+
+class UnitSearch(Config):
+    """How CTC models are searched without a graph.
+
+    Attributes:
+        kind: greedy takes the most probable label of each frame.
+        prefixes: kept after each frame.
+        shared: whether models search together, and their prefixes' probabilities are averaged;
+            else their frames are.
+    """
+
+    kind: Literal["greedy", "prefix-beam"] = "prefix-beam"
+    prefixes: PositiveInt = 16
+    shared: bool = False
+
+
 class DecodeConfig(Config):
     """Configuration of the verb `decode`.
 
@@ -64,6 +85,7 @@ class DecodeConfig(Config):
         beam: width of the search, in scaled cost.
         max_active: most active states of a frame; bounds the time that noise can take.
         shard_size: utterances decoded between two marks of progress.
+        units: the search, where there are units in place of a graph.
     """
 
     scales: Scales | None = None
@@ -71,3 +93,20 @@ class DecodeConfig(Config):
     beam: PositiveFloat = 13.0
     max_active: PositiveInt = 7000
     shard_size: PositiveInt = 25
+    units: UnitSearch = UnitSearch()
+
+    def for_ctc(self) -> "DecodeConfig":
+        """The same with scales and grid of CTC models, where they are not set."""
+        scales = self.scales and _filled(self.scales, _CTC_SCALES)
+        return self.model_copy(update={"scales": scales, "grid": _filled(self.grid, _CTC_GRID)})
+
+
+def default_scales(ctc: bool) -> Scales:
+    """The scales of decoding where none are given."""
+    return Scales(**_CTC_SCALES) if ctc else Scales()
+
+
+def _filled(config: C, defaults: dict[str, Any]) -> C:
+    """The configuration with other defaults."""
+    unset = {key: value for key, value in defaults.items() if key not in config.model_fields_set}
+    return config.model_copy(update=unset)

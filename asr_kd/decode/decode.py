@@ -19,11 +19,12 @@ import numpy as np
 from asr_kd.artefact import Artefact, read_manifest
 from asr_kd.config import config_dict
 from asr_kd.data.directory import DataDir
-from asr_kd.decode.config import DecodeConfig, Scales
+from asr_kd.decode.config import DecodeConfig, Scales, default_scales
 from asr_kd.decode.nbest import Candidate, Keep
 from asr_kd.decode.results import frame_figures, write_results
 from asr_kd.decode.system import Setup, Timer, open_system
 from asr_kd.decode.tune import best, grid_report, search_points, tune, warn_at_edge
+from asr_kd.decode.unit_decoder import has_graph, read_unit_lm, search_faults
 from asr_kd.ensemble.average import Mean, mean_weights
 from asr_kd.ensemble.teachers import open_teachers
 from asr_kd.ensemble.weights import WeightsFrom, weighed
@@ -31,7 +32,9 @@ from asr_kd.errors import InputError
 from asr_kd.io.ark import Archive
 from asr_kd.io.atomic import write_text
 from asr_kd.labels.label_set import LabelSet
+from asr_kd.labels.units import Units
 from asr_kd.models.description import model_hash
+from asr_kd.search.open_graph import GRAPH_FILES
 from asr_kd.shards import rank_and_world, run_shards, split
 
 _logger = logging.getLogger("asr_kd.decode")
@@ -52,13 +55,15 @@ def decode(
     nj: int = 1,
     trust: bool = False,
     keep: Keep | None = None,
+    lm: Path | None = None,
 ) -> None:
     """Decodes a feature directory.
 
     Args:
         models: one model, or several that are averaged; `MODEL` or `MODEL=FEATURE_DIRECTORY`.
         data: feature directory; with `text` the hypotheses are scored.
-        graph: output of `make-graph`.
+        graph: output of `make-graph` or `make-ctc-graph`, or a folder of units, with which CTC
+            models are searched without a graph.
         out: decode directory to publish.
         config: search, scales and grid.
         tune_on: feature directory of dev data on which the scales are tuned.
@@ -69,11 +74,15 @@ def decode(
         nj: local processes.
         trust: whether programs that can run any code may be loaded.
         keep: how long n-best lists are kept for `rescore`; None for none.
+        lm: language model of units, for the search of prefixes without a graph.
 
     Raises:
         InputError: for faults of the inputs, all together, before any decoding.
     """
-    _refuse_contradictions(models, data, config, tune_on, scales_from)
+    faults = search_faults(graph, config, lm, tune_on is not None, keep is not None)
+    _refuse_contradictions(models, data, config, tune_on, scales_from, faults)
+    ctc = _is_ctc(graph)
+    config = config.for_ctc() if ctc else config
     average: dict[str, Any] = {"mean": mean}
     if keep is not None:
         average["nbest"] = keep._asdict()
@@ -85,16 +94,16 @@ def decode(
         models, _, shares = weighed(models, teachers, weights, mean)
         average["weights"] = mean_weights(shares, len(models))
     inputs: dict[str, Path | str] = {"data": data, "graph": graph}
-    optional = {"tune_on": tune_on, "scales_from": scales_from, "ali": ali}
+    optional = {"tune_on": tune_on, "scales_from": scales_from, "ali": ali, "lm": lm}
     inputs |= {name: path for name, path in optional.items() if path is not None}
     inputs |= {f"model{i}": model_hash(model) for i, model in enumerate(models)}
     artefact = Artefact(out, "decode", {**config_dict(config), **average}, inputs)
     if artefact.is_done():
         return
     setup = Setup(tuple(models), data, graph, mean, config.beam, config.max_active, shares,
-                  trust, keep)  # fmt: skip
+                  trust, keep, config.units, lm)  # fmt: skip
     test, dev = _checked(setup, tune_on, ali)
-    fixed = config.scales or Scales()
+    fixed = config.scales or default_scales(ctc)
     report: dict[str, Any] = {"source": "given" if config.scales else "defaults"}
     if scales_from is not None:
         fixed, report = read_scales(scales_from), {"source": f"taken from {scales_from}"}
@@ -125,8 +134,8 @@ def _refuse_contradictions(
     config: DecodeConfig,
     tune_on: Path | None,
     scales_from: Path | None,
+    faults: list[str],
 ) -> None:
-    faults = []
     if sum(given is not None for given in (tune_on, scales_from, config.scales)) > 1:
         faults.append("give one of --tune-on, --scales-from and scales.*=, not several")
     own = [model for model in models if "=" in model]
@@ -143,7 +152,8 @@ def _tuned(
     work: Path, setup: Setup, dev: DataDir, config: DecodeConfig, nj: int
 ) -> tuple[Scales, dict[str, Any]]:
     """The best scales on dev data, and where they come from."""
-    text = {utt_id: words.split() for utt_id, words in dev.text.items()}
+    words_of = {utt_id: words.split() for utt_id, words in dev.text.items()}
+    text = open_system(setup).normaliser.apply(words_of).text
     search = partial(partial, search_points, replace(setup, data=dev.path), text)
     tried = tune(work, config.grid, search, split(dev.utt_ids, config.shard_size), nj)
     chosen = best(tried)
@@ -173,9 +183,7 @@ def _checked(
             label_sets[str(folder)] = LabelSet.load(folder / "labels.json")
         except InputError as error:
             faults += error.faults
-    for name in ("HCLG.fst", "words.txt"):
-        if not (setup.graph / name).is_file():
-            faults.append(f"{setup.graph}: no {name}; expected the output of `asr-kd make-graph`")
+    faults += _graph_faults(setup)
     if faults:
         raise InputError(faults)
     for name, label_set in label_sets.items():
@@ -190,6 +198,28 @@ def _checked(
     if faults:
         raise InputError(faults)
     return found[0], found[1] if tune_on else None
+
+
+def _graph_faults(setup: Setup) -> list[str]:
+    if has_graph(setup.graph):
+        missing = [name for name in GRAPH_FILES if not (setup.graph / name).is_file()]
+        expected = "expected the output of `asr-kd make-graph`"
+        return [f"{setup.graph}: no {name}; {expected}" for name in missing]
+    try:
+        units = Units.read(setup.graph)
+        if setup.lm is not None:
+            read_unit_lm(setup.lm, units)
+    except InputError as error:
+        return error.faults
+    return []
+
+
+def _is_ctc(graph: Path) -> bool:
+    """Whether a folder is of CTC's labels; what is wrong with it is told later."""
+    try:
+        return LabelSet.load(graph / "labels.json").is_ctc
+    except InputError:
+        return False
 
 
 def read_scales(folder: Path) -> Scales:

@@ -19,6 +19,7 @@ from asr_kd.features.spec import read_spec
 from asr_kd.io.atomic import write_text
 from asr_kd.io.table import write_table
 from asr_kd.score.calibration import Calibration
+from asr_kd.score.normalise import NONE, Normaliser
 from asr_kd.score.result import score, write_score
 from asr_kd.score.text import write_text as write_kaldi_text
 
@@ -82,7 +83,7 @@ def write_results(
     ref = {utt_id: words.split() for utt_id, words in test.text.items()}
     words = write_words(
         work, out, hyp, unfinished, test.utt2spk, ref, 1 / scales.acoustic_scale,
-        scales.insertion_penalty,
+        scales.insertion_penalty, open_system(setup).normaliser,
     )  # fmt: skip
     num_frames = sum(fact["num_frames"] for fact in facts)
     frames_per_second = 1000 / read_spec(setup.data).frame_shift_ms
@@ -137,6 +138,7 @@ def write_words(
     ref: Mapping[str, Sequence[str]],
     lm_weight: float,
     insertion_penalty: float,
+    normaliser: Normaliser = NONE,
 ) -> dict[str, Any]:
     """Writes hypotheses and, where there is a reference, their errors.
 
@@ -149,6 +151,7 @@ def write_words(
         ref: reference words; empty where there are none.
         lm_weight: weight of the graph against unscaled acoustic scores; names Kaldi's files.
         insertion_penalty: as of `Scales`.
+        normaliser: applied to both sides before they are compared; the files keep the words.
 
     Returns:
         What the manifest says about it: `wer`, where there is a reference.
@@ -159,7 +162,7 @@ def write_words(
     if not ref:
         return {}
     write_kaldi_text(work / "ref", ref)
-    result = score(ref, hyp, utt2spk)
+    result = score(ref, hyp, utt2spk, normaliser=normaliser)
     write_score(
         result, work, out, {"partial": len(unfinished)}, f"{lm_weight:.4g}", str(insertion_penalty)
     )

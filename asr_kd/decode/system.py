@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from asr_kd.decode.config import Scales
+from asr_kd.decode.config import Scales, UnitSearch
 from asr_kd.decode.nbest import Candidate, Keep
+from asr_kd.decode.unit_decoder import UnitDecoder, has_graph, normaliser_of
 from asr_kd.ensemble.average import Mean
 from asr_kd.ensemble.scorer import Scorer
 from asr_kd.search.open_graph import OpenGraph
@@ -29,13 +30,15 @@ class Setup:
     Attributes:
         models: one model, or the members of an ensemble, as `Scorer.open` takes them.
         data: feature directory to decode.
-        graph: folder with HCLG.fst and words.txt.
+        graph: folder with HCLG.fst and words.txt, or of units to search without a graph.
         mean: how posteriors are averaged, "arithmetic" or "geometric".
         beam: of the search.
         max_active: of the search.
         weights: of the members; None for equal ones.
         trust: whether programs that can run any code may be loaded.
         keep: how long n-best lists are kept; None for none.
+        units: how units are searched.
+        lm: language model of units.
     """
 
     models: tuple[str, ...]
@@ -47,6 +50,8 @@ class Setup:
     weights: tuple[float, ...] | None = None
     trust: bool = False
     keep: Keep | None = None
+    units: UnitSearch = field(default_factory=UnitSearch)
+    lm: Path | None = None
 
 
 class Hypothesis(NamedTuple):
@@ -78,10 +83,12 @@ class FrameScores(NamedTuple):
     Attributes:
         scores: (T, V) log-posteriors, or log-likelihoods where there is no prior.
         log_prior: (V,), or None for a GMM, whose scores are log-likelihoods already.
+        each: (M, T, V) log-posteriors of models that search together.
     """
 
     scores: NDArray[np.float32]
     log_prior: NDArray[np.float32] | None
+    each: NDArray[np.float32] | None = None
 
     def scaled(self, scales: Scales) -> NDArray[np.float32]:
         """(T, V): acoustic_scale · (log_post − prior_scale · log_prior)."""
@@ -89,20 +96,36 @@ class FrameScores(NamedTuple):
 
 
 class System:
-    """Scores and searches utterances; make it by `open_system`."""
+    """Scores and searches utterances; make it by `open_system`.
+
+    Attributes:
+        scorer: the models.
+        normaliser: what is done to words before they are compared with a reference.
+    """
 
     def __init__(self, setup: Setup) -> None:
         self.scorer = Scorer.open(
             list(setup.models), setup.data, mean=setup.mean, weights=setup.weights,
             trust=setup.trust,
         )  # fmt: skip
+        self.normaliser = normaliser_of(setup.graph)
+        self._shared = setup.units.shared
         num_labels = len(self.scorer.label_set)
-        self._graph = OpenGraph(setup.graph, num_labels, setup.beam, setup.max_active)
+        self._search: OpenGraph | UnitDecoder
+        if has_graph(setup.graph):
+            self._search = OpenGraph(setup.graph, num_labels, setup.beam, setup.max_active)
+        else:
+            self._search = UnitDecoder(
+                setup.graph, setup.units, setup.lm, setup.mean, setup.weights
+            )
 
     def frame_scores(self, utt_id: str) -> FrameScores:
         """Runs the models on one utterance."""
         if self.scorer.log_prior is None:
             return FrameScores(self.scorer.loglikes(utt_id), None)
+        if self._shared:
+            averaged, each = self.scorer.log_posts(utt_id)
+            return FrameScores(averaged, self.scorer.log_prior, each)
         return FrameScores(self.scorer.log_post(utt_id), self.scorer.log_prior)
 
     def search(self, utt_id: str, scores: FrameScores, scales: Scales) -> Hypothesis:
@@ -111,8 +134,13 @@ class System:
         Raises:
             InputError: for NaN among the scores, naming the utterance.
         """
+        if isinstance(self._search, UnitDecoder):
+            log_posts = scores.scores[None] if scores.each is None else scores.each
+            if scores.log_prior is not None:
+                log_posts = log_posts - np.float32(scales.prior_scale) * scores.log_prior
+            return Hypothesis(*self._search.search(log_posts, scales, utt_id))
         scaled = scores.scaled(scales)
-        return Hypothesis(*self._graph.search(scaled, scales.insertion_penalty, utt_id))
+        return Hypothesis(*self._search.search(scaled, scales.insertion_penalty, utt_id))
 
     def nbest(
         self, utt_id: str, scores: FrameScores, scales: Scales, keep: Keep
@@ -122,7 +150,8 @@ class System:
         Raises:
             InputError: for NaN among the scores, naming the utterance.
         """
-        found = self._graph.nbest(scores.scaled(scales), scales.insertion_penalty, *keep, utt_id)
+        assert isinstance(self._search, OpenGraph)  # `decode` refused lists without a graph
+        found = self._search.nbest(scores.scaled(scales), scales.insertion_penalty, *keep, utt_id)
         return [
             Candidate(tuple(words), graph, acoustic / scales.acoustic_scale)
             for words, graph, acoustic in found

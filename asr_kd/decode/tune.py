@@ -32,6 +32,13 @@ def search_points(
 ) -> dict[str, Any]:  # fmt: skip
     """Decodes some dev utterances at every point; one shard's work.
 
+    Args:
+        setup: what decodes.
+        ref: utterance id → reference words, normalised.
+        points: scales to try.
+        k: number of the shard.
+        utt_ids: its utterances.
+
     Returns:
         `points`: for each point, word errors and number of partial paths.
     """
@@ -41,6 +48,7 @@ def search_points(
         scores = system.frame_scores(utt_id)
         for at, scales in zip(tally, points, strict=True):
             words, complete = system.search(utt_id, scores, scales)
+            words = system.normaliser.rewrite(words)
             at[0] += total(count_errors({utt_id: ref[utt_id]}, {utt_id: words}).values()).errors
             at[1] += not complete
     return {"points": tally}

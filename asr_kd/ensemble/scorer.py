@@ -61,6 +61,11 @@ class Scorer(ABC):
             InputError: from a GMM, which has none.
         """
 
+    def log_posts(self, utt_id: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """`log_post`, and the log-posteriors (M,T,V) of each model that it is the average of."""
+        averaged = self.log_post(utt_id)
+        return averaged, averaged[None]
+
     @staticmethod
     def open(
         models: Sequence[str],
@@ -75,7 +80,7 @@ class Scorer(ABC):
 
         Args:
             models: one GMM folder, or one or more trained networks, or models that a `model.yaml`
-                with priors describes, as `MODEL` or `MODEL=FEATURE_DIR`.
+                describes, with priors unless it is of CTC, as `MODEL` or `MODEL=FEATURE_DIR`.
             data: the feature directory of models that name none.
             prior_scale: of `loglikes`; without effect on a GMM.
             mean: how the networks' posteriors are averaged.
@@ -95,7 +100,8 @@ class Scorer(ABC):
         faults = []
         for teacher in open_teachers(models, data, device, trust):
             if isinstance(teacher, NetworkTeacher) or (
-                isinstance(teacher, DescribedTeacher) and teacher.log_prior is not None
+                isinstance(teacher, DescribedTeacher)
+                and (teacher.log_prior is not None or teacher.label_set.is_ctc)
             ):
                 networks.append(teacher)
             else:
@@ -143,9 +149,18 @@ class NetworkScorer(Scorer):
 
     def log_post(self, utt_id: str) -> NDArray[np.float32]:
         """See `Scorer`; InputError if models disagree on the number of frames."""
+        return average(self._each(utt_id), self._weights, self._mean).cpu().numpy()
+
+    def log_posts(self, utt_id: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See `Scorer`."""
+        each = self._each(utt_id)
+        averaged = average(each, self._weights, self._mean).cpu().numpy()
+        return averaged, torch.stack(each).cpu().numpy()
+
+    def _each(self, utt_id: str) -> list[torch.Tensor]:
         each = [network.log_posts([utt_id])[0] for network in self._networks]
         same_num_frames(utt_id, [n.name for n in self._networks], each)
-        return average(each, self._weights, self._mean).cpu().numpy()
+        return each
 
     def loglikes(self, utt_id: str) -> NDArray[np.float32]:
         """See `Scorer`."""
@@ -185,7 +200,8 @@ class GmmScorer(Scorer):
 def _log_prior(network: Network) -> NDArray[np.float32]:
     if isinstance(network, NetworkTeacher):
         return network.checkpoint.log_prior
-    assert network.log_prior is not None  # `Scorer.open` refused it otherwise
+    if network.log_prior is None:  # of CTC's tokens, else `Scorer.open` refused it
+        return np.zeros(len(network.label_set), np.float32)
     return network.log_prior
 
 

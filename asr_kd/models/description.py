@@ -57,7 +57,8 @@ class Description(Config):
             posteriors.
         unnormalised: of an archive, "softmax" if its rows are scores, as those of Kaldi's chain
             models are.
-        priors: JSON list of V natural-log priors; without it the model cannot be decoded.
+        priors: JSON list of V natural-log priors; without it the model cannot be decoded,
+            unless its labels are CTC's.
         label_map: table of `THEIR_LABEL OUR_LABEL`, every one of theirs, to at least one of each
             of ours; posteriors of labels that become one are added.
         map_to: JSON of our label set, with `label_map`.

@@ -1,0 +1,158 @@
+"""CTC models through `decode`: units are ▁, a and b beside the blank, so that V is the toy's."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from asr_kd.artefact import read_manifest
+from asr_kd.decode.config import DecodeConfig, Grid, Scales, UnitSearch
+from asr_kd.decode.decode import decode
+from asr_kd.decode.nbest import Keep
+from asr_kd.ensemble.scorer import Scorer
+from asr_kd.errors import InputError
+from asr_kd.labels.unit_stages import UnitsConfig, train_units
+from asr_kd.labels.units import Units
+from asr_kd.search.ctc_stages import CtcGraphConfig, make_ctc_graph
+from asr_kd.search.stages import LmConfig, train_lm
+
+TEXT = {"s-1": "A BA", "s-2": "B", "t-1": "BA A B", "t-2": "AB"}
+SENTENCES = "A BA\nB\nBA A B\nA B\n"  # AB is no word of the language model
+
+
+class Task:
+    def __init__(self, toy: Any, root: Path) -> None:
+        self.toy, self.text = toy, root / "text.txt"
+        self.text.write_text(SENTENCES)
+        self.units = root / "units"
+        train_units(self.text, self.units, UnitsConfig(kind="char", normaliser="plain"))
+        self.spelling = Units.read(self.units)
+        self.model = toy.save_model("ctc", label_set=self.spelling.label_set)
+
+    def logits(self, words: str, before: int = 1, strength: float = 12.0) -> np.ndarray:
+        """A spike each third frame, the first one after `before` blanks."""
+        labels = self.spelling.encode(words)
+        path = np.zeros(3 * len(labels) + 4, int)
+        path[before : before + 3 * len(labels) : 3] = labels
+        return np.eye(4, dtype=np.float32)[path] * np.float32(strength)
+
+    def data(self, name: str, before: int = 1) -> Path:
+        logits = {utt_id: self.logits(words, before) for utt_id, words in TEXT.items()}
+        return self.toy.data(name, logits, TEXT)
+
+
+@pytest.fixture
+def task(toy: Any, tmp_path: Path) -> Task:
+    return Task(toy, tmp_path)
+
+
+def hyp(out: Path) -> dict[str, str]:
+    lines = (out / "hyp").read_text().splitlines()
+    return {line.split()[0]: " ".join(line.split()[1:]) for line in lines}
+
+
+def scales(out: Path) -> Any:
+    return json.loads((out / "scales.json").read_text())
+
+
+def test_graph_of_words(task: Task, tmp_path: Path) -> None:
+    train_lm(task.text, tmp_path / "lm", LmConfig())
+    make_ctc_graph(task.units, tmp_path / "lm", tmp_path / "tlg", CtcGraphConfig())
+    out = tmp_path / "out"
+    decode([str(task.model)], task.data("data"), tmp_path / "tlg", out, DecodeConfig())
+    found = hyp(out)
+    assert {u: found[u] for u in ("s-1", "s-2", "t-1")} == {u: TEXT[u] for u in found if u != "t-2"}
+    assert found["t-2"] != "AB"
+    # Posteriors as they are: no prior, and the weight of one.
+    assert (scales(out)["acoustic_scale"], scales(out)["prior_scale"]) == (1.0, 0.0)
+    assert read_manifest(out).info["wer"] > 0
+
+
+@pytest.mark.parametrize("kind", ["greedy", "prefix-beam"])
+def test_units_alone_spell_any_word(task: Task, tmp_path: Path, kind: Any) -> None:
+    config = DecodeConfig(units=UnitSearch(kind=kind))
+    out = tmp_path / "out"
+    decode([str(task.model)], task.data("data"), task.units, out, config, nj=2)
+    assert hyp(out) == {utt_id: words.lower() for utt_id, words in TEXT.items()}
+    # Words are compared as the units spell them, and the reference stays as it is.
+    wer = json.loads((out / "wer.json").read_text())
+    assert wer["errors"] == 0
+    assert wer["normaliser"]["name"] == "plain"
+    assert (out / "ref").read_text().startswith("s-1 A BA\n")
+    assert read_manifest(out).info["partial"] == 0
+
+
+def test_teachers_that_spike_at_other_frames(task: Task, tmp_path: Path) -> None:
+    """Averaged, their frames are blanks; together they spell what each of them says."""
+    models = [f"{task.model}={task.data(f'data{before}', before)}" for before in (1, 2, 3)]
+    data = tmp_path / "data1"
+    for mean in ("arithmetic", "geometric"):
+        config = DecodeConfig(units=UnitSearch(kind="greedy"))
+        decode(models, data, task.units, tmp_path / f"frames-{mean}", config, mean=mean)
+        assert set(hyp(tmp_path / f"frames-{mean}").values()) == {""}
+        config = DecodeConfig(units=UnitSearch(shared=True))
+        decode(models, data, task.units, tmp_path / f"shared-{mean}", config, mean=mean)
+        assert hyp(tmp_path / f"shared-{mean}") == {u: w.lower() for u, w in TEXT.items()}
+
+
+def test_language_model_of_units_and_tuning(task: Task, tmp_path: Path) -> None:
+    train_lm(task.text, tmp_path / "lm", LmConfig(), units=task.units)
+    # "a" and "b" alike: the language model decides, and it knows "ba", not "aa".
+    logits = task.logits("ba")
+    spike = np.flatnonzero(logits[:, task.spelling.encode("a")[-1]])[-1]
+    logits[spike, task.spelling.encode("b")[-1]] = logits[spike].max() + 0.1
+    data = task.toy.data("dev", {"s-1": logits}, {"s-1": "BA"})
+    model = [str(task.model)]
+    decode(model, data, task.units, tmp_path / "without", DecodeConfig())
+    assert hyp(tmp_path / "without") == {"s-1": "bb"}
+    config = DecodeConfig(grid=Grid(insertion_penalty=(0.0,), rounds=0))
+    lm = tmp_path / "lm"
+    decode(model, data, task.units, tmp_path / "with", config, tune_on=data, lm=lm)
+    assert hyp(tmp_path / "with") == {"s-1": "ba"}
+    grid = scales(tmp_path / "with")["grid"]
+    assert sorted(point["acoustic_scale"] for point in grid) == [0.25, 0.5, 1.0, 2.0, 4.0]
+    assert {point["prior_scale"] for point in grid} == {0.0}
+    fixed = DecodeConfig(scales=Scales(insertion_penalty=1.0))
+    decode(model, data, task.units, tmp_path / "fixed", fixed, lm=lm)
+    assert scales(tmp_path / "fixed")["prior_scale"] == 0.0
+    assert scales(tmp_path / "fixed")["insertion_penalty"] == 1.0
+
+
+def test_contradictions(task: Task, tmp_path: Path) -> None:
+    data = task.data("data")
+
+    def refused(message: str, graph: Path, **options: Any) -> None:
+        config = DecodeConfig(units=UnitSearch(**options.pop("units", {})))
+        with pytest.raises(InputError, match=message):
+            decode([str(task.model)], data, graph, tmp_path / "out", config, **options)
+        assert not (tmp_path / "out").exists()
+
+    refused("units.kind and --lm are for UNITS", task.toy.graph, units={"kind": "greedy"}, lm=data)
+    refused("--nbest keeps lists of a graph", task.units, keep=Keep(3, 8.0))
+    greedy = {"kind": "greedy", "shared": True}
+    refused("no use for --tune-on and units.shared", task.units, units=greedy, tune_on=data)
+    train_lm(task.text, tmp_path / "lm", LmConfig())
+    refused("has not one of the units", task.units, lm=tmp_path / "lm")
+    refused("label sets differ", task.toy.graph)
+    (task.units / "units.json").unlink()
+    refused("no units.json", task.units)
+
+
+def test_ctc_models_of_other_tools_need_no_priors(task: Task, tmp_path: Path) -> None:
+    data = task.data("data")
+    (tmp_path / "theirs").mkdir()
+    labels = task.spelling.label_set
+    described = tmp_path / "theirs" / "model.yaml"
+    for kind, accepted in ((labels.kind, True), ("hmm-states", False)):
+        type(labels)(kind, labels.names).save(tmp_path / "theirs" / "labels.json")
+        described.write_text(f"source: {data / 'feats.scp'}\nlabels: labels.json\n"
+                             f"unnormalised: softmax\n")  # fmt: skip
+        if accepted:
+            scorer = Scorer.open([str(described)], data)
+            assert scorer.log_prior is not None
+            assert not scorer.log_prior.any()
+        else:
+            with pytest.raises(InputError, match="without the priors"):
+                Scorer.open([str(described)], data)
