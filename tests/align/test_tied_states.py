@@ -4,6 +4,7 @@ A vowel sounds otherwise behind B than elsewhere; nothing else depends on the co
 """
 
 import logging
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -200,13 +201,18 @@ def test_shards_and_jobs_change_nothing(planted: Planted, tied: Path, tmp_path: 
     assert Lang.read(tmp_path / "lang") == Lang.read(tied)
 
 
-def test_left_biphones(planted: Planted, tmp_path: Path) -> None:
-    config = TreeConfig(leaves=13, context="left-biphone", min_frames=20, deltas=0)
+def test_left_biphones_split_to_the_last_frame(planted: Planted, tmp_path: Path) -> None:
+    config = TreeConfig(leaves=500, context="left-biphone", min_frames=1, deltas=0)
     build_tree(planted.data, planted.lang, planted.ali, tmp_path / "lang", config)
     tying = Lang.read(tmp_path / "lang").tying
     assert tying is not None
     assert not tying.right
-    assert tying.num_pdfs == 13
+    assert tying.trees["SIL"] == (0,)  # whatever stands before it
+    text = DataDir.read(planted.data, require=("text",)).text.values()
+    spoken = [["SIL", *(p for w in line.split() for p in dict(SPOKEN)[w])] for line in text]
+    pairs = {pair for phones in spoken for pair in pairwise(phones)}
+    assert read_manifest(tmp_path / "lang").info["contexts"] == len(pairs)
+    assert tying.num_pdfs == 1 + 2 * len(pairs)  # every one is a leaf in the end
 
 
 def test_conversions_there_and_back(
