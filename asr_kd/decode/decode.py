@@ -24,7 +24,7 @@ from asr_kd.decode.nbest import Candidate, Keep
 from asr_kd.decode.results import frame_figures, write_results
 from asr_kd.decode.system import Setup, Timer, open_system
 from asr_kd.decode.tune import best, grid_report, search_points, tune, warn_at_edge
-from asr_kd.decode.unit_decoder import has_graph, read_unit_lm, search_faults
+from asr_kd.decode.unit_decoder import has_graph, is_ctc, read_unit_lm, search_faults
 from asr_kd.ensemble.average import Mean, mean_weights
 from asr_kd.ensemble.teachers import open_teachers
 from asr_kd.ensemble.weights import WeightsFrom, weighed
@@ -81,7 +81,7 @@ def decode(
     """
     faults = search_faults(graph, config, lm, tune_on is not None, keep is not None)
     _refuse_contradictions(models, data, config, tune_on, scales_from, faults)
-    ctc = _is_ctc(graph)
+    ctc = is_ctc(graph)
     config = config.for_ctc() if ctc else config
     average: dict[str, Any] = {"mean": mean}
     if keep is not None:
@@ -212,14 +212,6 @@ def _graph_faults(setup: Setup) -> list[str]:
     except InputError as error:
         return error.faults
     return []
-
-
-def _is_ctc(graph: Path) -> bool:
-    """Whether a folder is of CTC's labels; what is wrong with it is told later."""
-    try:
-        return LabelSet.load(graph / "labels.json").is_ctc
-    except InputError:
-        return False
 
 
 def read_scales(folder: Path) -> Scales:

@@ -20,6 +20,7 @@ from asr_kd.config import config_dict, write_config
 from asr_kd.decode.config import DecodeConfig
 from asr_kd.decode.decode import read_scales
 from asr_kd.decode.transcribe import DECODE_YAML
+from asr_kd.decode.unit_decoder import is_ctc
 from asr_kd.errors import AsrKdError, InputError
 from asr_kd.io.atomic import write_text
 from asr_kd.labels.label_set import LabelSet
@@ -128,7 +129,7 @@ def _search(
             "scales.acoustic_scale=... (one of both)"
         )
     if scales_from is None:
-        return config
+        return config.for_ctc() if is_ctc(graph) else config
     used = read_manifest(scales_from, "decode").config
     own = {key: getattr(config, key) for key in config.model_fields_set}
     taken = {key: used[key] for key in ("beam", "max_active")}

@@ -90,6 +90,14 @@ def has_graph(folder: Path) -> bool:
     return any((folder / name).is_file() for name in GRAPH_FILES) or not is_units(folder)
 
 
+def is_ctc(graph: Path) -> bool:
+    """Whether a graph, or units, are of CTC's labels; a faulty folder is not."""
+    try:
+        return LabelSet.load(graph / "labels.json").is_ctc
+    except InputError:
+        return False
+
+
 def is_units(folder: Path) -> bool:
     """Whether a folder holds units."""
     return (folder / MODEL).is_file()

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from asr_kd.artefact import read_manifest
+from asr_kd.config import load_config
 from asr_kd.decode.config import DecodeConfig, Grid, Scales, UnitSearch
 from asr_kd.decode.decode import decode
+from asr_kd.decode.export import export
 from asr_kd.decode.nbest import Keep
 from asr_kd.ensemble.scorer import Scorer
 from asr_kd.errors import InputError
@@ -68,6 +70,10 @@ def test_graph_of_words(task: Task, tmp_path: Path) -> None:
     # Posteriors as they are: no prior, and the weight of one.
     assert (scales(out)["acoustic_scale"], scales(out)["prior_scale"]) == (1.0, 0.0)
     assert read_manifest(out).info["wer"] > 0
+    fixed = DecodeConfig(scales=Scales(acoustic_scale=2.0))
+    export(task.model, tmp_path / "exported", fixed, graph=tmp_path / "tlg")
+    exported = load_config(DecodeConfig, tmp_path / "exported" / "decode.yaml")
+    assert exported.scales == Scales(acoustic_scale=2.0, prior_scale=0.0)
 
 
 @pytest.mark.parametrize("kind", ["greedy", "prefix-beam"])
