@@ -52,7 +52,21 @@ def set_facts(statistics: Statistics, rows: Sequence[Row]) -> list[Fact]:
         ))  # fmt: skip
     elif decoded:
         facts.append(("Paths", "all reached a final state."))
-    return facts
+    return facts + _lists(comparison)
+
+
+def _lists(comparison: Comparison) -> list[Fact]:
+    """What the best choices from n-best lists would have reached, by role."""
+    found: dict[str, list[str]] = {}
+    for decoding in comparison.decodings:
+        oracle = decoding.info.get("nbest", {}).get("oracle")
+        if oracle is not None:
+            rate = f"{100 * oracle['wer']:.2f}% ({decoding.info['nbest']['mean_length']:.1f})"
+            found.setdefault(decoding.role, []).append(rate)
+    if not found:
+        return []
+    told = "; ".join(f"{role} {', '.join(rates)}" for role, rates in found.items())
+    return [("WER of the best choice from each n-best list (mean length)", f"{told}.")]
 
 
 def gain_facts(gain: Estimate) -> list[Fact]:
