@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	PATH="$(abspath $(BIN)):$$PATH" recipes/synth/run.sh --work $(DEMO)
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
