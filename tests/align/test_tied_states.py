@@ -23,12 +23,14 @@ from asr_kd.errors import InputError
 from asr_kd.features.cmvn import cmvn_stats
 from asr_kd.features.spec import FeatureSpec, write_spec
 from asr_kd.io.ark import Archive, ArkWriter
+from asr_kd.io.atomic import write_text
 from asr_kd.io.table import write_table
 from asr_kd.labels.gmm import GmmModel
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.lang import Lang
 from asr_kd.labels.priors import log_prior, write_priors
-from asr_kd.labels.tying import LEFT
+from asr_kd.labels.topology import Topology
+from asr_kd.labels.tying import LEFT, RIGHT
 from asr_kd.search.stages import LangConfig, prepare_lang
 
 DIM = 5
@@ -56,6 +58,7 @@ class Planted:
         self.feats: dict[str, np.ndarray] = {}
         self.ali_of: dict[str, np.ndarray] = {}
         self.behind_b: dict[str, np.ndarray] = {}
+        self.places: dict[str, list[tuple]] = {}  # of each frame: left, phone, right, state
         text = {}
         for i in range(60):
             words = rng.choice(WORDS, rng.integers(2, 5)).tolist()
@@ -64,12 +67,16 @@ class Planted:
             spoken = {p.word: p.phones for p in lang.lexicon.pronunciations}
             phones = ["SIL", *(phone for word in words for phone in spoken[word]), "SIL"]
             labels, behind = [], []
-            for left, phone in zip([None, *phones], phones, strict=False):
+            places: list[tuple] = []
+            around = zip([None, *phones], phones, [*phones[1:], None], strict=False)
+            for left, phone, right in around:
                 changed = phone in "AO" and left == "B"
                 for state in range(lang.topology.hmms[phone].num_states):
-                    frames = int(rng.integers(2, 7))
+                    frames = int(rng.integers(2, 10))  # 5.5 on average
                     labels += [lang.topology.first_pdf[phone] + state] * frames
                     behind += [changed] * frames
+                    places += [(left, phone, right, state)] * frames
+            self.places[utt_id] = places
             self.ali_of[utt_id] = np.array(labels, np.int32)
             self.behind_b[utt_id] = np.array(behind)
             drawn = self.means[labels, np.array(behind, int)]
@@ -127,6 +134,12 @@ def converted(planted: Planted, tied: Path) -> Path:
 
 def arrays(ali: Path) -> dict[str, np.ndarray]:
     return {utt_id: np.asarray(labels) for utt_id, labels in Archive.read(ali / "ali.scp").items()}
+
+
+def stays(ali: Path) -> float:
+    """The mean probability of staying in a state."""
+    rows = [hmm.transitions for hmm in Topology.load(ali / "topo.json").hmms.values()]
+    return float(np.mean([dict(row)[state] for hmm in rows for state, row in enumerate(hmm)]))
 
 
 def same(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> bool:
@@ -218,13 +231,23 @@ def test_left_biphones_split_to_the_last_frame(planted: Planted, tmp_path: Path)
 def test_conversions_there_and_back(
     planted: Planted, tied: Path, converted: Path, tmp_path: Path
 ) -> None:
+    write_text(converted / "failed.txt", "u its reason is told\n")
     convert_ali(converted, tied, planted.lang, tmp_path / "back")
+    (converted / "failed.txt").unlink()
     assert same(arrays(tmp_path / "back"), planted.ali_of)
+    assert (tmp_path / "back" / "failed.txt").read_text() == "u its reason is told\n"
+    for ali in (converted, tmp_path / "back"):
+        assert stays(ali) == pytest.approx(1 - 1 / 5.5, abs=0.01)
     config = TreeConfig(leaves=20, min_frames=5, deltas=0)  # another tree, grown from tied states
     build_tree(planted.data, tied, converted, tmp_path / "lang", config)
     convert_ali(converted, tied, tmp_path / "lang", tmp_path / "other")
     convert_ali(planted.ali, planted.lang, tmp_path / "lang", tmp_path / "direct", nj=2)
     assert same(arrays(tmp_path / "other"), arrays(tmp_path / "direct"))
+    lang = Lang.read(tmp_path / "lang")
+    assert lang.tying is not None
+    assert {q[0] for q in lang.tying.to_dict()["questions"]} == {LEFT, RIGHT}
+    expected = {u: [lang.pdf_id(*p) for p in places] for u, places in planted.places.items()}
+    assert same(arrays(tmp_path / "direct"), {u: np.array(ids) for u, ids in expected.items()})
     convert_ali(tmp_path / "other", tmp_path / "lang", tied, tmp_path / "again")
     assert same(arrays(tmp_path / "again"), arrays(converted))
     prior = np.exp(log_prior(tmp_path / "again"))
@@ -276,6 +299,7 @@ def test_context_dependent_gmms_realign(
     assert found.keys() == expected.keys()  # those that were not trained on as well
     agree = np.mean(np.concatenate([found[u] == expected[u] for u in found]))
     assert agree > 0.97
+    assert stays(tmp_path / "gmm") == pytest.approx(1 - 1 / 5.5, abs=0.01)
     model = GmmModel.load(tmp_path / "gmm")
     assert model.label_set == lang.label_set
     align(planted.data, tied, [str(tmp_path / "gmm")], tmp_path / "ali", AlignConfig())
