@@ -63,8 +63,9 @@ def _warn_of_unseen(data: AlignedData, dev: AlignedData) -> None:
     if unseen := sorted(wanted - seen):
         names = ", ".join(data.label_set.names[k] for k in unseen)
         _logger.warning(
-            "%s: no frame of %d labels that %s has: %s", data.path, len(unseen), dev.path, names
-        )
+            "%s: no %s of %d labels that %s has: %s",
+            data.path, "utterance" if data.has_tokens else "frame", len(unseen), dev.path, names,
+        )  # fmt: skip
 
 
 def _require_alike(data: AlignedData, dev: AlignedData) -> None:

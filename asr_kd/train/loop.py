@@ -193,7 +193,7 @@ class Trainer:
         now.step += 1
         now.loss_sum += total
         now.loss_count += frames
-        now.frames += int(frames)
+        now.frames += int(frames) * self.data.subsampling
         now.seconds += time.perf_counter() - start
         return total / max(frames, 1.0), factor * self.config.learning_rate
 

@@ -33,7 +33,7 @@ class Progress:
         best_epoch, best_score: of the best checkpoint, the higher the better; -1 and −∞ before the
             first.
         best_values: what was measured of it on the dev set, by name.
-        seconds, frames: time spent and frames seen in training steps.
+        seconds, frames: time spent and frames of features seen in training steps.
     """
 
     epoch: int = 0

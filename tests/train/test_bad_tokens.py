@@ -84,8 +84,8 @@ def test_more_tokens_than_frames_are_counted_and_named(
     retoken(spoken, {utt: [1, 1] * n for utt, n in lengths.items()})
     faults = refused(spoken)
     assert "30 of 30 utterances left out" in faults[0]
-    assert len(faults) == 32
-    assert "larger units" in faults[-1]
+    assert len(faults) == 31
+    assert all(utt in fault for utt, fault in zip(sorted(lengths), faults[1:], strict=True))
 
 
 def test_tokens_outside_of_the_label_set_and_utterances_without_any(
@@ -148,3 +148,26 @@ def test_what_would_do_nothing_or_cannot_be_is_refused(spoken: Any, corpus: Any)
     assert any("label sets differ" in fault for fault in caught.value.faults) is False
     LabelSet("hmm-states", tuple("abcde")).save(spoken.inputs.ali / "labels.json")
     assert "without a blank" in refused(spoken)[0]
+
+
+def test_empty_utterances_are_left_out_and_named(
+    spoken: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = spoken.inputs.data / "utt2num_frames"
+    lengths = read_table(table)
+    train(spoken.inputs, config(spoken), spoken.root / "teacher")
+    empty = sorted(lengths)[4]
+    write_table(table, lengths | {empty: "0"})
+    unlabelled = {"ali": None, "teachers": (spoken.root / "teacher",)}
+    settings = config(spoken, distill=DistillConfig(hard_weight=0.0))
+    for name, changes in (("spoken", {}), ("unlabelled", unlabelled)):
+        caplog.clear()
+        train(replace(spoken.inputs, **changes), settings, spoken.root / name)
+        assert "1 of 30 utterances left out" in caplog.text
+        assert f"{empty}: no frames" in caplog.text
+        assert (spoken.root / name / "left_out.txt").read_text() == f"{empty} no frames\n"
+    write_table(table, dict.fromkeys(lengths, "0"))
+    assert (
+        "30 of 30 utterances left out, without a frame"
+        in refused(spoken, settings, **unlabelled)[0]
+    )

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from asr_kd.artefact import read_manifest
+from asr_kd.config import config_dict
 from asr_kd.distill.ctc import ctc_loss
 from asr_kd.distill.guided_ctc import guide_loss
 from asr_kd.ensemble.store import Header, ShardWriter, TeacherId, write_header
@@ -26,6 +27,7 @@ from asr_kd.train.config import (
     HintConfig,
     MixConfig,
     SpeedConfig,
+    TrainConfig,
 )
 from asr_kd.train.dataset import AlignedData, augmented_batch, output_frames, plain_batch
 from asr_kd.train.evaluation import Evaluation
@@ -129,18 +131,18 @@ def test_a_batch_is_a_stack_of_its_utterances(spoken: Any) -> None:
     torch.testing.assert_close(gradient, sum(g for _, g in singles), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("subsampling", [1, 2, 4])
+@pytest.mark.parametrize("subsampling", [1, 2, 3, 4])
 def test_frames_of_the_model_find_their_place_on_perturbed_features(subsampling: int) -> None:
     for num_frames in range(1, 20):
         plain = output_frames(np.arange(num_frames), subsampling)
         assert plain.tolist() == list(range(-(-num_frames // subsampling)))
-        slow = output_frames(np.repeat(np.arange(num_frames), 3), subsampling)  # a third as fast
-        assert len(slow) == -(-3 * num_frames // subsampling)
-        assert slow.min() >= 0
-        assert slow.max() <= plain[-1]
-        assert (np.diff(slow) >= 0).all()
-        middle = np.arange(len(slow)) * subsampling + (subsampling - 1) / 2  # of each frame
-        assert np.abs((middle / 3) / subsampling - slow - 0.5).max() <= 1.0
+    for speed in (0.9, 1.1):
+        source = np.floor(speed * np.arange(100) + 0.5).astype(np.int64)
+        found = output_frames(source, subsampling)
+        blocks = [source[k : k + subsampling] // subsampling for k in range(0, 100, subsampling)]
+        assert len(found) == len(blocks)
+        for place, block in zip(found, blocks, strict=True):  # where most of its frames are from
+            assert (block == place).sum() == np.bincount(block).max()
 
 
 def test_a_change_of_speed_takes_the_alignment_along(spoken: Any) -> None:
@@ -281,6 +283,13 @@ def test_data_without_transcripts_learn_from_a_teacher_alone(spoken: Any) -> Non
     )  # fmt: skip
     train(inputs, settings, spoken.root / "student")
     assert "dev_token_error_rate" in read_manifest(spoken.root / "student").info
+
+
+def test_what_was_trained_before_there_was_ctc_is_up_to_date() -> None:
+    assert "ctc" not in config_dict(TrainConfig())
+    changed = config_dict(TrainConfig(ctc=CtcConfig(weight=0.5)))
+    assert changed["ctc"]["weight"] == 0.5
+    assert TrainConfig(**changed).ctc.weight == 0.5
 
 
 @pytest.mark.gpu
