@@ -197,4 +197,5 @@ def test_command_line_and_comparison(folder: Path) -> None:
     told = dict(set_facts(statistics, statistics.rows()))
     best = next(text for name, text in told.items() if "best choice" in name)
     oracle = 100 * one.info["nbest"]["oracle"]["wer"]
-    assert best == f"decoded {oracle:.2f}% (20.0); rescored {oracle:.2f}% (20.0)."
+    shown = f"{oracle:.2f}% ({one.info['nbest']['mean_length']:.1f})"
+    assert best == f"decoded {shown}; rescored {shown}."
