@@ -203,7 +203,7 @@ def _checked(
 def _graph_faults(setup: Setup) -> list[str]:
     if has_graph(setup.graph):
         missing = [name for name in GRAPH_FILES if not (setup.graph / name).is_file()]
-        expected = "expected the output of `asr-kd make-graph`"
+        expected = "expected the output of `asr-kd make-graph` or `make-ctc-graph`"
         return [f"{setup.graph}: no {name}; {expected}" for name in missing]
     try:
         units = Units.read(setup.graph)
