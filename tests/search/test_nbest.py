@@ -137,3 +137,12 @@ def test_a_lattice_without_an_end_has_no_sentence() -> None:
         0, np.full((2, 2), math.inf), np.array([0]), np.array([1]), np.array([5]), np.zeros((1, 2))
     )
     assert best_sentences(lattice, 5, 10.0) == []
+
+
+def test_a_lattice_search_that_reaches_no_end_leaves_the_first_result() -> None:
+    # With few states at work the first search widens its beam; the search for lattices does not.
+    arcs: Arcs = [(0, 1, 1, 9, 20.0), (1, 2, 1, 0, 0.0), (0, 3, 2, 5, 0.0), (3, 3, 2, 0, 0.0)]
+    decoder = GraphDecoder(make_fst(arcs, {2: 0.0}, 4), 2, beam=1.0)
+    scores = np.zeros((2, 2), np.float32)
+    assert decoder.decode(scores).complete
+    assert decoder.nbest(scores, 5, 8.0) == [Sentence((9,), pytest.approx(20.0), 0.0)]
