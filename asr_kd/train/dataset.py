@@ -20,7 +20,7 @@ from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.priors import read_ali_labels
 from asr_kd.models.checkpoint import Checkpoint, CmvnMode
 from asr_kd.train.augment import Augment, tile
-from asr_kd.train.labels import FrameRate, no_labels, read_labels
+from asr_kd.train.labels import FrameRate, Labels, read_labels
 from asr_kd.train.selection import FrameSelection
 
 _CACHE_BYTES = 2 << 30  # features up to this size stay in memory; larger sets are read as needed
@@ -76,7 +76,7 @@ class AlignedData:
         if labelled:
             labels = read_labels(self.ali_dir, self.label_set, data, count_frames, rate)
         else:
-            labels = no_labels(data, count_frames)
+            labels = Labels({utt: count_frames(utt) for utt in data.utt_ids}, None, None, {})
         self.utt_ids, self.left_out = list(labels.num_frames), labels.left_out
         self.has_alignment, self.has_tokens = labels.pdf_ids is not None, labels.tokens is not None
         self._pdf_ids = list((labels.pdf_ids or {}).values())

@@ -111,28 +111,12 @@ def read_labels(
         raise InputError(faults)
     left_out = _too_long(read[TOKENS], num_frames, rate) if TOKENS in read else {}
     if left_out:
-        why = f"more tokens than frames after subsampling by {rate.subsampling}"
-        why += f" at speed {rate.fastest:g}" if rate.fastest > 1 else ""
-        _report(left_out, data.path, len(known), why)
+        _report(left_out, data.path, len(known), rate)
     for utt in left_out:
         del num_frames[utt]
         for table in read.values():
             del table[utt]
     return Labels(num_frames, read.get(ALIGNMENT), read.get(TOKENS), left_out)
-
-
-def no_labels(data: DataDir, count_frames: Callable[[str], int]) -> Labels:
-    """All utterances of a data directory without transcripts; empty ones are left out and named.
-
-    Raises:
-        InputError: if all are empty.
-    """
-    num_frames = {utt: count_frames(utt) for utt in data.utt_ids}
-    left_out = {utt: "no frames" for utt, n in num_frames.items() if not n}
-    if left_out:
-        _report(left_out, data.path, len(num_frames), "without a frame")
-    counted = {utt: n for utt, n in num_frames.items() if n}
-    return Labels(counted, None, None, left_out)
 
 
 def folder_log_prior(folder: Path, label_set: LabelSet) -> NDArray[np.float32]:
@@ -187,15 +171,15 @@ def _too_long(
 ) -> dict[str, str]:
     reasons = {}
     for utt, ids in tokens.items():
-        needed, there = max(1, frames_needed(ids)), rate.fewest(num_frames[utt])
-        if num_frames[utt] == 0:
-            reasons[utt] = "no frames"
-        elif needed > there:
+        needed, there = frames_needed(ids), rate.fewest(num_frames[utt])
+        if needed > there:
             reasons[utt] = f"{len(ids)} tokens need {needed} frames, there are {there}"
     return reasons
 
 
-def _report(left_out: Mapping[str, str], data: Path, known: int, why: str) -> None:
+def _report(left_out: Mapping[str, str], data: Path, known: int, rate: FrameRate) -> None:
+    why = f"more tokens than frames after subsampling by {rate.subsampling}"
+    why += f" at speed {rate.fastest:g}" if rate.fastest > 1 else ""
     named = [f"{utt}: {reason}" for utt, reason in left_out.items()]
     summary = f"{data}: {len(named)} of {known} utterances left out, {why}"
     if len(named) == known:
