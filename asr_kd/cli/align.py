@@ -8,7 +8,7 @@ import typer
 from asr_kd.cli.app import ConfigFile, Jobs, Out, Overrides, app, is_override
 
 Data = Annotated[Path, typer.Argument(help="Feature directory with transcripts.")]
-LangFolder = Annotated[Path, typer.Argument(help="Output of prepare-lang.")]
+LangFolder = Annotated[Path, typer.Argument(help="Output of prepare-lang or build-tree.")]
 Transitions = Annotated[
     Path | None,
     typer.Option("--transitions", help="Take transition probabilities from this alignment."),
