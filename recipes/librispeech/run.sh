@@ -24,10 +24,6 @@ case $hours in
   960) train=(train-clean-100 train-clean-360 train-other-500) ;;
   *) echo "$0: --hours $hours: expected 100, 460 or 960" >&2; exit 2 ;;
 esac
-parts=("${train[@]}" dev-clean dev-other test-clean test-other)
-
-if begin_stage 1 "download, data directories"; then
-  prepare_librispeech "train=[$(IFS=,; echo "${train[*]}")]"
-fi
+dev=(dev-clean dev-other)
 
 distil_with_tied_states "LibriSpeech, $hours hours"

@@ -1,5 +1,5 @@
 # What the recipes of LibriSpeech and of mini LibriSpeech share. Sourced behind steps.sh by their
-# run.sh, which say what parts there are. Lexicon and language models are those of OpenSLR 11: $lm
+# run.sh, which say what parts there are: ${train[@]}, ${dev[@]} and $test_sets. Lexicon and language models are those of OpenSLR 11: $lm
 # decodes, $large_lm rescores the n-best lists.
 
 lm=3-gram.pruned.3e-7
@@ -22,10 +22,24 @@ mirror_option() {
 }
 own_option() { mirror_option "$@"; }
 
-# Without --corpus the ${parts[@]} are fetched into WORK/corpus; what is there already is not.
-prepare_librispeech() {  # prepare_librispeech [OPTION...]
-  local names options=()
-  names=$(IFS=,; echo "${parts[*]},lexicon,$lm,$large_lm")
+estimates=
+make_estimates() {  # of all stages, and first where they come from
+  if [ -z "$dry_run" ]; then return; fi
+  estimates=$(python "$root/tools/estimate_librispeech.py" "$name" --train "${train[@]}" \
+    --dev ${dev[@]+"${dev[@]}"} --test $test_sets --models "$lm" "$large_lm" --nj "$nj" \
+    --seeds "$seeds" --teachers "$num_teachers" --tune-share "${tune_share:-1}" \
+    --configs "$configs" --set "$overrides" --rates "$root/recipes/librispeech/rates.json" \
+    ${corpus:+--corpus "$corpus"})
+  echo "$name$(estimate 0)"
+}
+
+estimate() { sed -n "s/^$1\t\(.\)/: \1/p" <<< "$estimates"; }  # estimate STAGE
+
+# Without --corpus what is needed is fetched into WORK/corpus; what is there already is not.
+prepare_librispeech() {
+  local names options=() config
+  names=("${train[@]}" ${dev[@]+"${dev[@]}"} $test_sets lexicon "$lm" "$large_lm")
+  names=$(IFS=,; echo "${names[*]}")
   if [ -n "$corpus" ]; then
     need_corpus
   else
@@ -34,7 +48,8 @@ prepare_librispeech() {  # prepare_librispeech [OPTION...]
     asr-kd download "$name" --parts "$names" --out "$corpus" --nj 3 ${options[@]+"${options[@]}"}
   fi
   settings corpus
-  asr-kd prepare librispeech --corpus "$corpus" --out "$data" "${config[@]}" "$@"
+  asr-kd prepare librispeech --corpus "$corpus" --out "$data" "${config[@]}" \
+    "train=[$(IFS=,; echo "${train[*]}")]"
 }
 
 # Where the large model is: the corpus may be the folder LibriSpeech/ itself, and its lm/ flat.
@@ -56,9 +71,13 @@ export_for_use() {  # export_for_use seedN/NAME: with graph and scales, all that
     --out "$exp/export/$1"
 }
 
-# Stages 2 to 9. Everything from stage 4 on has context-dependent states.
+# Stages 1 to 9. Everything from stage 4 on has context-dependent states.
 distil_with_tied_states() {  # distil_with_tied_states TITLE
   use_tied_states
+  make_estimates
+  if begin_stage 1 "download, data directories"; then
+    prepare_librispeech
+  fi
   local roles="ensemble hard-student student student-int8" systems
   systems="$gmm $(teachers_of_all) $(of_all $roles)"
   lm_file=$data/$lm.arpa

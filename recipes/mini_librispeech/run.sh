@@ -7,11 +7,8 @@ corpus_note="what asr-kd download made; without it the corpus is fetched into WO
 . "$root/recipes/librispeech/stages.sh"
 large_lm=3-gram.pruned.1e-7
 test_sets=dev-clean-2
-parts=(train-clean-5 dev-clean-2)
+train=(train-clean-5)
+dev=()  # readers of the training part
 parse_options "$@"
-
-if begin_stage 1 "download, data directories"; then
-  prepare_librispeech
-fi
 
 distil_with_tied_states "Mini LibriSpeech"
