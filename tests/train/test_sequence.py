@@ -86,6 +86,22 @@ def test_the_criterion_chooses(spoken: Any) -> None:
     assert str(evaluation.score(wordy)) == "token error rate 20.00%, ctc loss 0.9000"
 
 
+def test_the_evaluation_hears_valid_frames_alone(spoken: Any) -> None:
+    """Certain of the alignment on valid frames, and of token 1 on all padding."""
+    dev = AlignedData(spoken.inputs.dev, spoken.root / "dev_late", "global", rate=RATE)
+
+    def run(feats: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        batch = plain_batch(dev, np.argsort(dev.num_frames, kind="stable").tolist())
+        assert batch.lengths.tolist() == lengths.tolist()
+        best = torch.ones(batch.counted.shape, dtype=torch.long)
+        best[batch.counted] = batch.pdf_ids
+        return 50.0 * torch.nn.functional.one_hot(best, 5)
+
+    sums = Evaluation(dev, 10**6).sums(run, torch.device("cpu"), 0, 1)
+    num_tokens = sum(len(dev.tokens(k)) for k in range(len(dev)))
+    assert sums == [0.0, num_tokens, pytest.approx(0.0, abs=1e-3), dev.num_outputs.sum()]
+
+
 def test_the_objective_is_the_sum_of_its_parts(spoken: Any) -> None:
     train(spoken.inputs, config(spoken), spoken.root / "guide")
     data = read(spoken, "late")
@@ -255,6 +271,7 @@ def test_a_killed_training_goes_on_with_the_same_bits(
         spoken, epochs=3, save_every=2, augment=AugmentConfig(speed=SpeedConfig(prob=0.5)),
         model=MODEL.model_copy(update={"dropout": 0.2}), ctc=CtcConfig(frame_weight=0.5),
     )  # fmt: skip
+    assert inputs.by_name()["guide"] == inputs.guide  # another guide is another training
     train(inputs, settings, spoken.root / "whole")
     step = loop.Trainer._step
 
