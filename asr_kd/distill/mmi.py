@@ -125,8 +125,9 @@ class Paths:
                 later = self._leaving @ (self._entering @ later.div_(sums[t, :rows]))
 
     def _matrix(self, values: "csr_array[np.float64]") -> Tensor:
+        values = values.sorted_indices()
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+            warnings.filterwarnings("ignore", "Sparse")  # in beta, and not checked at each product
             return torch.sparse_csr_tensor(
                 torch.from_numpy(values.indptr.astype(np.int32)),
                 torch.from_numpy(values.indices.astype(np.int32)),
