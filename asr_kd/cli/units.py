@@ -1,11 +1,11 @@
-"""`asr-kd train-units`, `encode-text` and `make-ctc-graph`."""
+"""`asr-kd train-units`, `bundle-units`, `encode-text` and `make-ctc-graph`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from asr_kd.cli.app import ConfigFile, Out, Overrides, app
+from asr_kd.cli.app import ConfigFile, Normaliser, Out, Overrides, app
 
 UnitsFolder = Annotated[Path, typer.Argument(metavar="UNITS", help="Output of train-units.")]
 
@@ -28,6 +28,32 @@ def train_units_verb(
     from asr_kd.labels.unit_stages import UnitsConfig, train_units
 
     train_units(text, out, load_config(UnitsConfig, config, overrides or []))
+
+
+@app.command("bundle-units")
+def bundle_units_verb(
+    bundle: Annotated[
+        str,
+        typer.Argument(
+            metavar="BUNDLE",
+            help="One of torchaudio's, such as HUBERT_ASR_LARGE, or a folder with bundle.yaml and "
+            "weights.safetensors.",
+        ),
+    ],
+    out: Out,
+    normaliser: Normaliser = "none",
+    lower: Annotated[
+        bool, typer.Option("--lower", help="The bundle's upper-case letters are our lower-case.")
+    ] = False,
+) -> None:
+    """Makes units of the characters that a wav2vec 2.0 or HuBERT model spells in.
+
+    Models of these units and the bundle, as teacher bundle:BUNDLE=OUT, have one label set. Nothing
+    is fetched for this.
+    """
+    from asr_kd.ensemble.bundle_units import bundle_units
+
+    bundle_units(bundle, out, normaliser, lower)
 
 
 @app.command("encode-text")

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from asr_kd.config import config_dict
 from asr_kd.data.directory import DataDir
 from asr_kd.ensemble.archives import ArchiveTeacher, PosteriorTeacher, Unnormalised
+from asr_kd.ensemble.bundle import BUNDLE, open_bundle
 from asr_kd.ensemble.described import DescribedTeacher, ProgramTeacher
 from asr_kd.errors import InputError
 from asr_kd.features.reader import FeatureReader
@@ -23,7 +24,7 @@ from asr_kd.models.description import find_description, read_description
 from asr_kd.models.trained_on import read_trained_on
 
 _SOFTMAX = "ark,softmax:"  # what --unnormalised softmax makes of ark:
-_FILES = ("ark:", _SOFTMAX, "post:", "transition-post:")
+_FILES = ("ark:", _SOFTMAX, "post:", "transition-post:", BUNDLE)
 _BATCH_FLOATS = 1 << 25  # posteriors of all teachers together
 _BATCH_FRAMES = (500, 10_000)
 
@@ -117,8 +118,8 @@ def open_teacher(
         spec: `MODEL_DIR`, `MODEL_DIR=FEATURE_DIR` where it reads features of its own, or
             `ark:POSTERIORS.scp=labels.json` (or one archive), Kaldi's posteriors as
             `post:POST.ark=labels.json` or, over transition-ids, `transition-post:POST.ark=DIR` with
-            the output of import-kaldi. A model is a checkpoint, or what a `model.yaml`
-            describes: the file, or the folder that it is in.
+            the output of import-kaldi, or `bundle:NAME=UNITS`, see `Bundle`. A model is a
+            checkpoint, or what a `model.yaml` describes: the file, or the folder that it is in.
         data: the feature directory where the name gives none.
         device: where a network runs.
         trust: whether programs that can run any code may be loaded.
@@ -133,6 +134,8 @@ def open_teacher(
         if path is not None:
             return _open_described(path, data, Path(own) if own else data, device, trust)
         return NetworkTeacher(Path(name), Path(own) if own else data, device)
+    if kind == BUNDLE:
+        return open_bundle(name, own, data, device)
     if not own:
         labels = "IMPORTED_DIR" if kind == "transition-post:" else "labels.json"
         raise InputError(f"{spec}: expected {kind}FILE={labels}")
@@ -194,7 +197,7 @@ def open_teachers(
 
 
 def is_archive(spec: str) -> bool:
-    """Whether a teacher's name on the command line means an archive."""
+    """Whether a teacher's name on the command line means an archive or a bundle: no folder."""
     return spec.startswith(_FILES)
 
 

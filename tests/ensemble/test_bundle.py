@@ -1,0 +1,215 @@
+"""torchaudio's models as teachers: small ones of the same architecture, with random weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+from safetensors.torch import save_file
+from torchaudio import pipelines
+from torchaudio.models import wav2vec2_model
+from typer.testing import CliRunner
+
+import asr_kd.cli.units  # noqa: F401  (registers with the application)
+from asr_kd.cli.app import app
+from asr_kd.data.directory import DataDir
+from asr_kd.ensemble.bundle import Bundle, BundleTeacher
+from asr_kd.ensemble.bundle_units import bundle_units
+from asr_kd.ensemble.dump import Dump, dump_targets
+from asr_kd.ensemble.store import TargetStore
+from asr_kd.ensemble.teachers import open_teacher, open_teachers
+from asr_kd.errors import AsrKdError, InputError
+from asr_kd.labels.label_set import LabelSet
+from asr_kd.labels.unit_stages import UnitsConfig, train_units
+from asr_kd.labels.units import Units
+
+BASE = "WAV2VEC2_ASR_BASE_960H"
+TINY: dict[str, Any] = {
+    "extractor_mode": "group_norm",
+    "extractor_conv_layer_config": [[8, 10, 5], [8, 3, 2], [8, 3, 2], [8, 3, 2], [8, 3, 2],
+                                    [8, 2, 2], [8, 2, 2]],
+    "extractor_conv_bias": False, "encoder_embed_dim": 16, "encoder_projection_dropout": 0.0,
+    "encoder_pos_conv_kernel": 4, "encoder_pos_conv_groups": 2, "encoder_num_layers": 1,
+    "encoder_num_heads": 2, "encoder_attention_dropout": 0.0,
+    "encoder_ff_interm_features": 16, "encoder_ff_interm_dropout": 0.0, "encoder_dropout": 0.0,
+    "encoder_layer_norm_first": False, "encoder_layer_drop": 0.0,
+}  # fmt: skip
+LABELS = ["|", "E", "T", "A", "'"]
+RATE = 16000
+
+
+@pytest.fixture
+def make_bundle(tmp_path: Path) -> Callable[..., Path]:
+    """`make_bundle(name, seed)`: a folder with a tiny model of the architecture."""
+
+    def make(name: str, seed: int = 0, **settings: Any) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        torch.manual_seed(seed)
+        arguments = {**TINY, "aux_num_out": 1 + len(LABELS)}
+        save_file(wav2vec2_model(**arguments).state_dict(), folder / "weights.safetensors")
+        described = {"model": arguments, "labels": LABELS, **settings}
+        (folder / "bundle.yaml").write_text(yaml.safe_dump(described))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    """Two recordings, of 16 kHz and of 8 kHz."""
+    folder = tmp_path / "sound"
+    folder.mkdir()
+    wav = {}
+    for utt, rate, samples in (("a-1", RATE, 4000), ("b-1", 8000, 3100)):
+        wave = 0.1 * np.random.default_rng(samples).standard_normal(samples)
+        wav[utt] = str(folder / f"{utt}.wav")
+        soundfile.write(wav[utt], wave, rate)
+    DataDir(folder, utt2spk={utt: utt[0] for utt in wav}, wav=wav).write(folder)
+    return folder
+
+
+def spec(folder: Path) -> str:
+    units = folder.with_name(f"{folder.name}-units")
+    bundle_units(str(folder), units)
+    return f"bundle:{folder}={units}"
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_a_bundle_hears_the_sound(
+    make_bundle: Callable[..., Path], sound: Path, normalised: bool
+) -> None:
+    folder = make_bundle("tiny", normalize_waveform=normalised)
+    teacher = open_teacher(spec(folder), sound)
+    torch.manual_seed(0)
+    model = wav2vec2_model(**TINY, aux_num_out=1 + len(LABELS)).eval()
+    wave = torch.from_numpy(soundfile.read(sound / "a-1.wav", dtype="float32")[0])[None]
+    if normalised:
+        wave = (wave - wave.mean()) / (wave.var(correction=0) + 1e-5).sqrt()
+    with torch.no_grad():
+        expected = model(wave)[0][0].log_softmax(-1)
+    first, second = teacher.log_posts(["a-1", "b-1"])
+    assert float((first - expected).abs().max()) < 1e-5
+    assert len(first) == 1 + (4000 - 400) // 320
+    assert len(second) == 1 + (6200 - 400) // 320  # at 8 kHz 3,100 samples
+    assert teacher.frame_shift_ms == 20.0
+    assert teacher.label_set.names == ("<blank>", "▁", "E", "T", "A", "'")
+
+
+def test_frames_are_those_of_features_halved() -> None:
+    for samples in range(400, 3000, 7):
+        features = 1 + (samples - 400) // 160
+        assert 1 + (samples - 400) // 320 == -(-features // 2)
+
+
+def test_public_labels_need_no_weights(
+    tmp_path: Path, sound: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is fetched before the first posteriors; those of a small model stand in."""
+    fetched = []
+
+    def get_model(self: Any, *, dl_kwargs: Any = None) -> torch.nn.Module:
+        assert dl_kwargs == {"weights_only": True}
+        fetched.append(self)
+        torch.manual_seed(3)
+        return wav2vec2_model(**TINY, aux_num_out=29)
+
+    monkeypatch.setattr(pipelines.Wav2Vec2ASRBundle, "get_model", get_model)
+    for name in (BASE, "HUBERT_ASR_LARGE"):
+        result = CliRunner().invoke(app, ["bundle-units", name, "--out", str(tmp_path / name)])
+        assert result.exit_code == 0, result.output
+        teacher = open_teacher(f"bundle:{name}={tmp_path / name}", sound)
+        assert not fetched
+        theirs = ("<blank>", "▁", *getattr(pipelines, name).get_labels()[2:])
+        assert teacher.label_set.names == theirs
+        assert [x.shape[1] for x in teacher.log_posts(["a-1", "b-1"])] == [29, 29]
+        assert len(fetched) == 1
+        fetched.clear()
+    units = Units.read(tmp_path / BASE)
+    labels = units.encode("IT'S HERE")
+    assert "".join(units.label_set.names[k] for k in labels) == "IT'S▁HERE▁"
+    assert units.decode(labels) == "IT'S HERE"
+
+
+def test_every_public_bundle_is_taken_or_refused(tmp_path: Path) -> None:
+    for name, found in vars(pipelines).items():
+        if not isinstance(found, pipelines.Wav2Vec2ASRBundle):
+            continue
+        if found.get_labels()[1] != "|":
+            with pytest.raises(InputError, match="words could not be told apart"):
+                bundle_units(name, tmp_path / name)
+            continue
+        bundle_units(name, tmp_path / name, lower=True)
+        names = Units.read(tmp_path / name).label_set.names
+        assert names[2:] == tuple(x.lower() for x in found.get_labels()[2:])
+
+
+def test_bundles_are_averaged(make_bundle: Callable[..., Path], sound: Path) -> None:
+    one, two = make_bundle("one"), make_bundle("two", seed=1)
+    units = spec(one).partition("=")[2]
+    specs = (f"bundle:{one}={units}", f"bundle:{two}={units}")
+    dump_targets(Dump(specs, sound, device="cpu"), sound.parent / "store")
+    store = TargetStore.open(sound.parent / "store")
+    assert store.header.frame_shift_ms == 20.0
+    assert [store.num_frames(utt) for utt in ("a-1", "b-1")] == [12, 19]
+    digests = {teacher.digest for teacher in open_teachers(specs, sound)}
+    assert len(digests) == 2
+
+
+def test_what_does_not_belong_together(
+    make_bundle: Callable[..., Path], sound: Path, tmp_path: Path
+) -> None:
+    folder = make_bundle("tiny")
+    good = spec(folder)
+    text = tmp_path / "text"
+    text.write_text("E E E E T T T A A '\n")
+    train_units(text, tmp_path / "prefix", UnitsConfig(kind="char"))
+    names = Units.read(tmp_path / "prefix").label_set.names
+    assert names == Units.read(Path(good.partition("=")[2])).label_set.names
+    with pytest.raises(InputError, match=r"begins words with ▁, .* ends them .*bundle-units"):
+        open_teacher(f"bundle:{folder}={tmp_path / 'prefix'}", sound)
+    text.write_text("T T T T E E E A A '\n")
+    train_units(text, tmp_path / "other", UnitsConfig(kind="char"))
+    with pytest.raises(InputError, match=r"has 6 labels <blank> ▁ T E .*bundle-units"):
+        open_teacher(f"bundle:{folder}={tmp_path / 'other'}", sound)
+    with pytest.raises(InputError, match="say which units"):
+        open_teacher(f"bundle:{folder}", sound)
+    with pytest.raises(InputError, match=f"none of torchaudio's bundles.*{BASE}"):
+        open_teacher("bundle:WAV2VEC3=units", sound)
+    with pytest.raises(InputError, match=r"wav\.scp"):
+        (sound / "wav.scp").rename(sound / "elsewhere")
+        open_teacher(good, sound)
+    (sound / "elsewhere").rename(sound / "wav.scp")
+    wide = make_bundle("wide", labels=[*LABELS, "B"])
+    with pytest.raises(InputError, match="aux_num_out is 6, expected 7"):
+        open_teacher(good.replace(str(folder), str(wide), 1), sound)
+    fast = make_bundle("fast", sample_rate=8000)
+    units = good.partition("=")[2]
+    with pytest.raises(InputError, match=r"frames of posteriors differ.*40 ms"):
+        open_teachers((good, f"bundle:{fast}={units}"), sound)
+    (folder / "weights.safetensors").write_bytes(b"broken")
+    with pytest.raises(InputError, match="no such model, or other weights"):
+        open_teacher(good, sound).log_posts(["a-1"])
+
+
+def test_too_little_sound_is_named(make_bundle: Callable[..., Path], sound: Path) -> None:
+    soundfile.write(sound / "a-1.wav", np.zeros(300), RATE)
+    teacher = open_teacher(spec(make_bundle("tiny")), sound)
+    with pytest.raises(InputError, match=r"a-1: failed on 0\.019 s of sound"):
+        teacher.log_posts(["a-1"])
+
+
+def test_no_network(tmp_path: Path, sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def get_model(self: Any, *, dl_kwargs: Any = None) -> torch.nn.Module:
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr(pipelines.Wav2Vec2ASRBundle, "get_model", get_model)
+    bundle_units(BASE, tmp_path / "units")
+    teacher = BundleTeacher(Bundle.find(BASE), tmp_path / "units", sound)
+    assert teacher.label_set == LabelSet.load(tmp_path / "units" / "labels.json")
+    with pytest.raises(AsrKdError, match=f"{BASE}: torchaudio could not fetch .*unreachable"):
+        teacher.log_posts(["a-1"])
