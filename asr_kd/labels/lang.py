@@ -80,7 +80,8 @@ class Lang:
     def trained(self, steps: Mapping[tuple[int, int], int]) -> Topology:
         """The topology with transition probabilities counted from alignments.
 
-        Those of a phone's state are shared by all its contexts.
+        Those of a phone's state are shared by all its contexts. From one context to another a state
+        is left.
 
         Args:
             steps: (label, label of the next frame, or -1 at an utterance's end) → count.
@@ -88,7 +89,8 @@ class Lang:
         label = self.monophone_label.tolist()
         shared: Counter[tuple[int, int]] = Counter()
         for (a, b), n in steps.items():
-            shared[label[a], label[b] if b >= 0 else -1] += n
+            leaves = b < 0 or (a != b and label[a] == label[b])
+            shared[label[a], -1 if leaves else label[b]] += n
         return self.topology.trained(shared)
 
     @cached_property

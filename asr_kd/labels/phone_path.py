@@ -26,8 +26,9 @@ class Contexts(NamedTuple):
 class PhonePaths:
     """Cuts label sequences of a language into phones.
 
-    A step that is no transition inside a phone begins another. Phones of one state that follow
-    themselves are therefore one: nothing tells them apart.
+    A step that is no transition inside a phone begins another; so does one from a label to another
+    of the same state, which a phone in its context cannot take. Phones of one state that follow
+    themselves with the same label are therefore one: nothing tells them apart.
 
     Args:
         lang: the language of the labels, tied or not.
@@ -73,6 +74,7 @@ class PhonePaths:
             )
         label = self._monophone[pdf_ids]
         border = ~self._inside[label[:-1], label[1:]]
+        border |= (label[:-1] == label[1:]) & (pdf_ids[:-1] != pdf_ids[1:])
         wrong = border & ~(self._ends[label[:-1]] & self._begins[label[1:]])
         faults = []
         if wrong.any():

@@ -49,6 +49,32 @@ def test_planted_phones_are_found(phones: list[str], seed: int, tied: bool) -> N
     assert np.array(paths.contexts(np.array(pdf_ids, np.int32))).T.tolist() == expected
 
 
+def test_a_phone_of_one_state_that_follows_itself() -> None:
+    lang = Lang.build(LEXICON, states=1, silence_states=1, oov="<UNK>", silence_prob=0.5)
+    tree = Split(Question(LEFT, frozenset({"A"})), 3, 1)
+    tied = replace(lang, tying=Tying(False, {"SIL": (0,), "A": (tree,), "B": (2,)}))
+    first, second = tied.pdf_id(None, "A", None, 0), tied.pdf_id("A", "A", None, 0)
+    pdf_ids = np.array([first, first, second, second, second], np.int32)
+    edge, a = 3, 1
+    assert PhonePaths(tied).contexts(pdf_ids).left.tolist() == [edge, edge, a, a, a]
+    assert PhonePaths(tied).contexts(pdf_ids).right.tolist() == [a, a, edge, edge, edge]
+    steps = {(first, first): 1000, (first, second): 1000, (second, second): 2000, (second, -1): 0}
+    ((to, stays), _) = tied.trained(steps).hmms["A"].transitions[0]
+    assert to == 0
+    assert stays == pytest.approx(0.75, abs=1e-3)  # 3000 of 4000 steps; the others leave
+    # States apart from their contexts do not tell.
+    alike = PhonePaths(lang).contexts(tied.monophone_label[pdf_ids])
+    assert alike.left.tolist() == alike.right.tolist() == [edge] * 5
+
+
+def test_a_state_that_changes_its_label() -> None:
+    a0, a1, a2 = 5, 4, 3
+    PhonePaths(replace(LANG, tying=TYING)).contexts(np.array([a0, a1, a2], np.int32))
+    labels = np.array([a0, a1, 11, a2], np.int32)  # both are A_1, one behind B
+    with pytest.raises(InputError, match=r"no transition leads from A_1 \(frame 1\) to A_1"):
+        PhonePaths(replace(LANG, tying=TYING)).contexts(labels)
+
+
 @pytest.mark.parametrize(
     ("names", "fault"),
     [
