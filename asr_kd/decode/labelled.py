@@ -47,6 +47,8 @@ def read_labels(data: DataDir, ali_dir: Path, teachers: Sequence[Teacher]) -> La
     """
     label_set = read_ali_labels(ali_dir)
     teachers[0].label_set.require_same(label_set, teachers[0].name, str(ali_dir))
+    if label_set.is_ctc and not (Path(ali_dir) / "ali.scp").is_file():
+        raise InputError(f"{ali_dir}: tokens, no labels of frames; align them: asr-kd align-ctc")
     archive = Archive.read(Path(ali_dir) / "ali.scp")
     found = {utt: np.asarray(archive[utt], np.int32) for utt in data.utt_ids if utt in archive}
     if not found:
@@ -54,7 +56,9 @@ def read_labels(data: DataDir, ali_dir: Path, teachers: Sequence[Teacher]) -> La
     faults = []
     for utt, pdf_ids in found.items():
         faults += [f"{t.name}: no posteriors of {utt}" for t in teachers if utt not in t.utt_ids]
-        expected = data.num_frames.get(utt, len(pdf_ids))
+        # Models may have fewer frames than their features; what does not tell has as many.
+        known = {t.name: t.num_frames[utt] for t in teachers if utt in t.num_frames}
+        expected = len(pdf_ids) if known else data.num_frames.get(utt, len(pdf_ids))
         if len(pdf_ids) != expected:
             faults.append(f"{ali_dir}: {utt}: {len(pdf_ids)} labels for {expected} frames")
             continue
@@ -62,9 +66,9 @@ def read_labels(data: DataDir, ali_dir: Path, teachers: Sequence[Teacher]) -> La
         if len(wrong):
             faults.append(f"{ali_dir}: {utt}: label {wrong[0]} of {len(label_set)}")
         faults += [
-            f"{ali_dir}: {utt}: {expected} labels, {t.name} has {t.num_frames[utt]} frames"
-            for t in teachers
-            if t.num_frames.get(utt, expected) != expected
+            f"{ali_dir}: {utt}: {expected} labels, {name} has {count} frames"
+            for name, count in known.items()
+            if count != expected
         ]
     if faults:
         raise InputError(faults)

@@ -124,6 +124,12 @@ def _faults(source: Source, teacher: Teacher, data: DataDir) -> list[str]:
     faults = [
         f"{teacher.name}: no posteriors of {u}" for u in data.utt_ids if u not in teacher.utt_ids
     ]
+    if teacher.label_set.is_ctc:
+        faults.append(
+            f"{teacher.name}: labels of the kind {teacher.label_set.kind!r}: a specialist takes "
+            f"frames from a generalist by what it confuses, and most frames of CTC are blanks of "
+            f"which it is sure"
+        )
     if source.ali is None:
         return faults
     try:

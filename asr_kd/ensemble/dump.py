@@ -38,6 +38,7 @@ from asr_kd.shards import run_shards, split
 VERB = "dump-targets"
 _logger = logging.getLogger("asr_kd.ensemble")
 _SHARD_SIZE = 200  # utterances
+_FEW = 1.1  # tokens of an average for one of its teachers', or the other way round
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def dump_targets(dump: Dump, out: Path, nj: int = 1) -> None:
             temperature=temperature,
             mean=dump.mean,
             weights=weights,
-            teachers=tuple(_teacher_id(teacher) for teacher in teachers),
+            teachers=tuple(teacher_id(teacher) for teacher in teachers),
             label_set=teachers[0].label_set.digest,
             num_labels=len(teachers[0].label_set),
             keep=str(dump.keep),
@@ -141,9 +142,27 @@ def dump_targets(dump: Dump, out: Path, nj: int = 1) -> None:
             temperature, info["bytes_per_frame"], info["kl_mean"], info["kl_p99"],
             info["entropy"], 100 * info["teacher_agreement"],
         )  # fmt: skip
+        if "tokens_kept" in info:
+            _log_paths(info, len(teachers))
         if folder != work:
             _write_manifest(folder, artefact, temperature, info)
     artefact.publish(infos if len(infos) > 1 else next(iter(infos.values())))
+
+
+def _log_paths(info: Mapping[str, Any], num_teachers: int) -> None:
+    """Of CTC: whether the average still says what the teachers say."""
+    _logger.info(
+        "blank is the most probable label of %.1f%% of the frames (of the mean teacher: %.1f%%); "
+        "the average says something else at %.1f%% of the teachers' spikes, blank at %.1f%%",
+        100 * info["blank_share"], 100 * info["teacher_blank_share"],
+        100 * info["spike_disagreement"], 100 * info["spikes_lost"],
+    )  # fmt: skip
+    if not 1 / _FEW <= info["tokens_kept"] <= _FEW and num_teachers > 1:
+        _logger.warning(
+            "the average says %.2f tokens for each that a teacher says: their spikes are at "
+            "different frames. Make them agree (train --init or --guide, or align-ctc), or average "
+            "whole sequences (n-best lists)", info["tokens_kept"],
+        )  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -151,7 +170,8 @@ def _open(specs: tuple[str, ...], data: Path, device: str, trust: bool) -> list[
     return open_teachers(specs, data, torch_device(device), trust)
 
 
-def _teacher_id(teacher: Teacher) -> TeacherId:
+def teacher_id(teacher: Teacher) -> TeacherId:
+    """What a header says of a teacher."""
     how = None
     if isinstance(teacher, ArchiveTeacher):
         how = teacher.unnormalised
@@ -212,6 +232,8 @@ def _dump_shard(dump: Dump, work: Path, number: int, utt_ids: list[str]) -> Mapp
                 arrays = codec.encode(log_probs)
                 writer.add(utt, frames, arrays)
                 statistics.add(log_posts, temperature, log_probs, codec.decode(arrays))
+                if teachers[0].label_set.is_ctc:
+                    statistics.add_paths(log_posts, log_probs)
     facts = {}
     for (temperature, writer, statistics), folder in zip(stores, _folders(dump, work), strict=True):
         written = writer.write(folder / f"targets.{number}.bin")

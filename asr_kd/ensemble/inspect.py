@@ -37,7 +37,9 @@ def describe(path: Path) -> dict[str, str]:
         "frames": f"{info['frames']:,}{seconds}",
         "shards": f"{len(header.shards)}, {store.num_bytes / 1e6:,.1f} MB, checksums agree",
     }
-    return rows | {label: form.format(info[key]) for key, (label, form) in _MEASURED.items()}
+    return rows | {
+        label: form.format(info[key]) for key, (label, form) in _MEASURED.items() if key in info
+    }
 
 
 _MEASURED: dict[str, tuple[str, str]] = {
@@ -50,4 +52,9 @@ _MEASURED: dict[str, tuple[str, str]] = {
     "top_probability": ("top probability", "{:.4f}"),
     "teacher_agreement": ("teachers agree (argmax)", "{:.2%}"),
     "kl_teachers_to_mean": ("KL(teacher ‖ mean)", "{:.4f} nat"),
+    "blank_share": ("blank the most probable label", "{:.2%}"),
+    "teacher_blank_share": ("of the mean teacher", "{:.2%}"),
+    "spike_disagreement": ("teachers' spikes where the mean says another label", "{:.2%}"),
+    "spikes_lost": ("where it says blank", "{:.2%}"),
+    "tokens_kept": ("tokens of the mean for one of a teacher", "{:.3f}"),
 }

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from asr_kd.ensemble.average import temper
 from asr_kd.ensemble.soft_targets import SoftTargets
+from asr_kd.labels.ctc import BLANK, collapse
 
 # Bins of the KL's histogram: 40 a decade, 6% wide, so a percentile is known that well.
 _BINS_PER_DECADE = 40
@@ -31,6 +32,14 @@ class Statistics:
         agreement: Σ share of pairs of teachers with the same most probable label.
         compared: number of frames that several teachers label.
         divergence: Σ mean KL(teacher at T ‖ average), nats.
+        path_frames: of CTC, frames that `add_paths` has seen.
+        blanks: of those the average's most probable label is the blank.
+        teacher_blanks: the same of the mean teacher.
+        spikes: Σ share of teachers whose most probable label is a token.
+        moved: those of `spikes` at which the average's most probable label is another.
+        lost: those of `moved` at which it is the blank.
+        tokens: that the average's best paths stand for.
+        teacher_tokens: that the mean teacher's do.
     """
 
     frames: int = 0
@@ -43,6 +52,14 @@ class Statistics:
     agreement: float = 0.0
     compared: int = 0
     divergence: float = 0.0
+    path_frames: int = 0
+    blanks: int = 0
+    teacher_blanks: float = 0.0
+    spikes: float = 0.0
+    moved: float = 0.0
+    lost: float = 0.0
+    tokens: int = 0
+    teacher_tokens: float = 0.0
 
     def add(
         self,
@@ -79,6 +96,26 @@ class Statistics:
             # Where a teacher says 0, its product with a difference of infinities counts nothing.
             terms = torch.where(own > 0, own * (theirs - log_probs), 0.0)
             self.divergence += float(terms.sum(1).double().sum()) / len(teachers)
+
+    def add_paths(self, teachers: Sequence[Tensor], log_probs: Tensor) -> None:
+        """Takes in an utterance of CTC models: M log-posteriors (T,V), their average (T,V).
+
+        Models that put a token's spike at different frames agree on the token, and their average
+        says blank at all of these frames: the token is lost. That is what is counted here.
+        """
+        average = log_probs.argmax(1)
+        blank = average == BLANK
+        self.path_frames += len(average)
+        self.blanks += int(blank.sum())
+        self.tokens += _num_tokens(average)
+        for teacher in teachers:
+            best = teacher.argmax(1)
+            spike = best != BLANK
+            self.teacher_blanks += float((~spike).sum()) / len(teachers)
+            self.spikes += float(spike.sum()) / len(teachers)
+            self.moved += float((spike & (best != average)).sum()) / len(teachers)
+            self.lost += float((spike & blank).sum()) / len(teachers)
+            self.teacher_tokens += _num_tokens(best) / len(teachers)
 
     @classmethod
     def merged(cls, parts: Iterable["Statistics"]) -> "Statistics":
@@ -121,4 +158,21 @@ class Statistics:
             # One teacher agrees with itself.
             "teacher_agreement": self.agreement / self.compared if self.compared else 1.0,
             "kl_teachers_to_mean": self.divergence / frames,
+            **self._paths(),
         }
+
+    def _paths(self) -> dict[str, float]:
+        """Of CTC: how the average's best paths differ from the teachers' own."""
+        if not self.path_frames:
+            return {}
+        return {
+            "blank_share": self.blanks / self.path_frames,
+            "teacher_blank_share": self.teacher_blanks / self.path_frames,
+            "spike_disagreement": self.moved / self.spikes if self.spikes else 0.0,
+            "spikes_lost": self.lost / self.spikes if self.spikes else 0.0,
+            "tokens_kept": self.tokens / self.teacher_tokens if self.teacher_tokens else 1.0,
+        }
+
+
+def _num_tokens(path: Tensor) -> int:
+    return len(collapse(path.to("cpu", torch.int32).numpy()))

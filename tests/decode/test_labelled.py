@@ -49,6 +49,14 @@ def test_frames_that_a_teacher_is_known_to_have(toy: Any, data: DataDir) -> None
     assert read_labels(data, ali, teachers[:1]).keys() == ALI.keys()
 
 
+def test_models_with_fewer_frames_than_their_features(toy: Any, data: DataDir) -> None:
+    ali = toy.ali("ali", {"s-1": [0], "s-2": [3], "s-3": [0] * 3})
+    slow = faked(toy, "slow", s_1=1, s_2=1, s_3=3)
+    assert {u: len(row) for u, row in read_labels(data, ali, [slow]).items()} == {
+        "s-1": 1, "s-2": 1, "s-3": 3,
+    }  # fmt: skip
+
+
 def test_the_label_that_is_none_is_named(toy: Any, data: DataDir) -> None:
     ali = toy.ali("ali", {"s-1": [0, -2, 1], "s-2": [1, 4], "s-3": [0] * 9})
     with pytest.raises(InputError) as refused:
