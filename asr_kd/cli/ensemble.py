@@ -10,10 +10,11 @@ from asr_kd.cli.app import Device, Jobs, Mean, Out, Trust, Unnormalised, app
 Teachers = Annotated[
     list[str],
     typer.Argument(
-        metavar="MODEL[=FEATDIR]|ark:FILE=labels.json|post:FILE=labels.json ...",
+        metavar="MODEL[=FEATDIR]|ark:FILE=labels.json|post:FILE=labels.json|bundle:NAME=UNITS ...",
         help="Trained models, or what a model.yaml describes, each with features of its own if "
         "need be; archives of log-posteriors (an .scp or one archive), or Kaldi's posteriors "
-        "(post:, or transition-post:FILE=IMPORTED over transition-ids).",
+        "(post:, or transition-post:FILE=IMPORTED over transition-ids); torchaudio's wav2vec 2.0 "
+        "and HuBERT models and output of bundle-units.",
     ),
 ]
 
@@ -67,7 +68,7 @@ def dump_targets_verb(
     from asr_kd.ensemble.teachers import as_posteriors
     from asr_kd.ensemble.weights import WeightsFrom
 
-    temperatures = _numbers(temperature, "--temperature")
+    temperatures = parse_numbers(temperature, "--temperature")
     shares = None if weights is None else WeightsFrom.parse(weights)
     rule = Keep.parse(keep)
     specs = as_posteriors(teachers, unnormalised)
@@ -124,7 +125,8 @@ def weigh_teachers_verb(
     weigh_teachers(specs, data, ali, out, decoded or (), torch_device(device), trust)
 
 
-def _numbers(text: str, option: str) -> tuple[float, ...]:
+def parse_numbers(text: str, option: str) -> tuple[float, ...]:
+    """Numbers of an option, with commas between them."""
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:

@@ -23,6 +23,7 @@ _VERBS = (
     "train",
     "correct",
     "ensemble",
+    "sequences",
     "specialists",
     "decode",
     "export",

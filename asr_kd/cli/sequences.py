@@ -1,0 +1,75 @@
+"""`asr-kd dump-nbest` and `asr-kd pseudo-label`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asr_kd.cli.app import ConfigFile, Device, Jobs, Mean, Out, Overrides, Trust, Unnormalised, app
+
+
+@app.command("dump-nbest")
+def dump_nbest_verb(
+    teachers: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL[=FEATDIR]|bundle:NAME=UNITS|ark:FILE=labels.json ...",
+            help="CTC models, as for dump-targets.",
+        ),
+    ],
+    data: Annotated[Path, typer.Option("--data", help="Feature directory; needs no transcripts.")],
+    units: Annotated[Path, typer.Option("--units", help="Output of train-units or bundle-units.")],
+    out: Out,
+    n: Annotated[int, typer.Option("-n", "--n", help="Longest list.")] = 8,
+    prefixes: Annotated[
+        int, typer.Option("--prefixes", help="Kept by the search after each frame.")
+    ] = 16,
+    mean: Mean = "arithmetic",
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="One for each teacher: 2,1,1. Default: equal.")
+    ] = None,
+    device: Device = "auto",
+    nj: Jobs = 1,
+    trust: Trust = False,
+    unnormalised: Unnormalised = None,
+) -> None:
+    """Lists the most probable token sequences of each utterance, scored by every teacher.
+
+    Teachers search together, each over its own paths: they need not have their spikes at the same
+    frames. The probabilities of whole sequences are averaged, by --mean and --weights. OUT/nbest.K
+    has a line for each hypothesis: utterance, number, the ensemble's score, each teacher's score,
+    tokens. Scores are natural logs of probabilities. train --nbest learns from the lists,
+    pseudo-label takes the best.
+
+    A killed run goes on with the shards that are missing.
+    """
+    from asr_kd.cli.ensemble import parse_numbers
+    from asr_kd.distill.dump_nbest import NbestDump, dump_nbest
+    from asr_kd.ensemble.teachers import as_posteriors
+
+    shares = None if weights is None else parse_numbers(weights, "--weights")
+    specs = as_posteriors(teachers, unnormalised)
+    dump = NbestDump(specs, data, units, n, prefixes, mean, shares, device, trust)
+    dump_nbest(dump, out, nj)
+
+
+@app.command("pseudo-label")
+def pseudo_label_verb(
+    lists: Annotated[Path, typer.Argument(metavar="LISTS", help="Output of dump-nbest.")],
+    out: Out,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Makes tokens of the best hypotheses: transcripts for data that have none.
+
+    OUT takes the place of encode-text's output for train; OUT/text has the words. OUT/confidence
+    has, for every utterance, the best hypothesis' share of its list's probability, and the natural
+    log of its probability over its number of tokens; what is below the thresholds is counted and
+    named in OUT/left_out.txt.
+
+    Keys: min_posterior, min_token_score, keep_empty.
+    """
+    from asr_kd.config import load_config
+    from asr_kd.distill.pseudo_label import PseudoLabelConfig, pseudo_label
+
+    pseudo_label(lists, out, load_config(PseudoLabelConfig, config, overrides or []))
