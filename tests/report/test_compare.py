@@ -127,7 +127,14 @@ def test_intervals_are_those_of_a_slow_paired_loop(planted: Callable[..., list[s
         weights = 1 + (z - z.mean()) / np.sqrt(rng.chisquare(2) / 3)
         seeds = list(zip(comparison.seeds, weights, strict=True))
         speakers = rng.choice(SPEAKERS, len(SPEAKERS))
-        a, b, c = (sum(w * table[r, s, k] for s, w in seeds for k in speakers) for r in roles)
+        a, b, c = (
+            sum(
+                table[r, s, drawn] + (w - 1) * table[r, s, k]
+                for s, w in seeds
+                for drawn, k in zip(speakers, SPEAKERS, strict=True)
+            )
+            for r in roles
+        )
         shares.append((a - b) / (c - b))
     low, high = np.percentile(shares, [2.5, 97.5])
     share = next(row.share for row in statistics.rows() if row.role == "student")

@@ -113,7 +113,11 @@ def test_intervals_are_those_of_a_slow_paired_loop(planted: Callable[..., list[s
     for _ in range(3_000):
         weights, speakers = seed_weights(rng), rng.choice(SPEAKERS, len(SPEAKERS))
         full, hard, soft = (
-            sum(w * table[role, seed, s] for seed, w in weights.items() for s in speakers)
+            sum(
+                table[role, seed, drawn] + (w - 1) * table[role, seed, s]
+                for seed, w in weights.items()
+                for drawn, s in zip(speakers, SPEAKERS, strict=True)
+            )
             for role in ("full", "hard", "soft")
         )
         shares.append((hard - soft) / (hard - full))

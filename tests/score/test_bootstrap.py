@@ -30,7 +30,7 @@ def test_totals_are_those_of_a_slow_loop() -> None:
         # Three independent normal numbers in the plane of sum 0 are two; over their own chi.
         one, two = rng.standard_normal(2) / np.sqrt(rng.chisquare(2))
         moves = one / np.sqrt(2) * np.array([1, -1, 0]) + two / np.sqrt(6) * np.array([1, 1, -2])
-        slow[r] = sum((1 + np.sqrt(3) * moves[s]) * of_seeds[s] for s in range(3))
+        slow[r] = sum(of_seeds) + np.sqrt(3) * moves @ values.sum(axis=1)
     for statistic in (lambda x: x[:, 0], lambda x: x[:, 0] / x[:, 1]):
         low, high = np.percentile(statistic(slow), [2.5, 97.5])
         interval = percentile_interval(statistic(fast))
@@ -57,6 +57,19 @@ def test_what_is_the_same_for_all_seeds_varies_with_the_blocks_alone() -> None:
         np.testing.assert_allclose(*np.percentile([alone, thrice], tail, axis=1), rtol=0.06)
     one_block = resampled_sums(np.ones((4, 1, 1)), 500)
     np.testing.assert_allclose(one_block, 4, rtol=1e-12)
+
+
+def test_seeds_that_err_elsewhere_but_as_often_widen_nothing() -> None:
+    # Drawn blocks would set two such seeds apart, and that would count beside the blocks' own luck.
+    values = np.random.default_rng(4).random((1, 12, 2))
+    elsewhere = np.concatenate([values, values[:, ::-1]])
+    mean = elsewhere.mean(axis=0, keepdims=True)
+    for tail in (2.5, 97.5):
+        np.testing.assert_allclose(
+            np.percentile(resampled_sums(elsewhere, 20_000) / 2, tail, axis=0),
+            np.percentile(resampled_sums(mean, 20_000), tail, axis=0),
+            rtol=0.02,
+        )
 
 
 @pytest.mark.parametrize(("seeds", "speakers"), [(3, 1), (3, 10), (10, 10)])
