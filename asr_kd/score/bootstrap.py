@@ -22,7 +22,7 @@ from scipy.special import ndtr, ndtri, stdtrit
 
 RESAMPLES = 10_000
 LEVEL = 0.95
-METHOD = "seeds by t over all blocks, p from 2^(1 - blocks)"  # in fingerprints: changes remake tables
+METHOD = "seeds by t over all blocks, p from 2^(1 - blocks)"  # a change makes tables anew
 FEW_BLOCKS = 10  # below, tests/score/test_pair.py finds 95% intervals to hold in under 90%
 _ELEMENTS_AT_ONCE = 1 << 16  # of the draws: 512 KB stay in a core's cache, twice as fast as 32 MB
 
