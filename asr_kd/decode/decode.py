@@ -100,6 +100,7 @@ def decode(
     artefact = Artefact(out, "decode", {**config_dict(config), **average}, inputs)
     if artefact.is_done():
         return
+    open_system.cache_clear()  # the files may be others than in this process's last call
     setup = Setup(tuple(models), data, graph, mean, config.beam, config.max_active, shares,
                   trust, keep, config.units, lm)  # fmt: skip
     test, dev = _checked(setup, tune_on, ali)

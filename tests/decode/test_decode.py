@@ -38,6 +38,13 @@ def _read(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
+def test_models_and_graphs_that_changed_are_read_again(toy: Any, data: Path) -> None:
+    decode([str(toy.model)], data, toy.graph, toy.root / "first", FIXED)
+    toy.save_model("model", scale=-1.0)
+    decode([str(toy.model)], data, toy.graph, toy.root / "second", FIXED)
+    assert (toy.root / "second" / "hyp").read_text() != (toy.root / "first" / "hyp").read_text()
+
+
 def test_planted_words_scores_and_frames(toy: Any, data: Path, tmp_path: Path) -> None:
     pdf_ids = {utt_id: list(toy.spelled(words)) for utt_id, words in TEXT.items()}
     pdf_ids["s-2"][0] = 0  # one frame that the network says otherwise

@@ -91,6 +91,15 @@ def test_decoding_keeps_lists(toy: Any, tmp_path: Path) -> None:
     decode([str(toy.model)], data, toy.graph, out, config, keep=Keep(4, 30.0))
     assert (out / "hyp").read_text() == (plain / "hyp").read_text()
     lists = read_nbest(out / "nbest")
+    every = tmp_path / "every"
+    decode([str(toy.model)], data, toy.graph, every, config, keep=Keep(1000, 30.0))
+    there = read_nbest(every / "nbest")
+    assert [len(found) > 4 for found in there.values()] == [True, True, True, False]
+    for utt_id, found in there.items():
+        # As many as were asked for, where there are more; of those of equal costs any.
+        costs = [0.5 * one.acoustic + one.graph + 0.25 * len(one.words) for one in found[:4]]
+        ours = [0.5 * one.acoustic + one.graph + 0.25 * len(one.words) for one in lists[utt_id]]
+        assert ours == pytest.approx(costs, abs=1e-3)
     hyp = dict(line.partition(" ")[::2] for line in (out / "hyp").read_text().splitlines())
     assert {utt_id: " ".join(found[0].words) for utt_id, found in lists.items()} == hyp
     assert [len(lists[utt_id]) for utt_id in ("s-1", "t-2")] == [4, 1]
