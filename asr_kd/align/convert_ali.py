@@ -17,7 +17,7 @@ from asr_kd.labels.kaldi_pdfs import KIND as KALDI
 from asr_kd.labels.lang import Lang
 from asr_kd.labels.phone_path import PhonePaths
 from asr_kd.labels.priors import read_ali_labels
-from asr_kd.shards import rank_and_world, run_shards, split
+from asr_kd.shards import run_shards, split
 
 _SHARD = 2000  # utterances
 
@@ -48,9 +48,8 @@ def convert_ali(ali: Path, source: Path, target: Path, out: Path, nj: int = 1) -
     shards = split(sorted(archive), _SHARD)
     func = partial(_convert_shard, ali, source, target, work, artefact.path)
     facts = run_shards(work, func, shards, nj, "convert", [len(shard) for shard in shards])
-    if facts is None or rank_and_world()[0] != 0:
-        return
-    publish_alignment(artefact, converter.target, [*facts, _failed_before(ali)])
+    if facts is not None:
+        publish_alignment(artefact, converter.target, [*facts, _failed_before(ali)])
 
 
 class Converter:
@@ -103,8 +102,8 @@ def _open(ali: Path, source: Path, target: Path) -> tuple[Archive, Converter]:
     if labels.kind.startswith(KALDI):
         raise InputError(
             f"{ali}: labels are the pdfs of Kaldi's tree, some of which several phones may share, "
-            f"so that phones cannot be told from them; train on these labels as they are, or make "
-            f"an alignment of {target} by `asr-kd align` or `asr-kd flat-start`"
+            f"so that phones cannot be told from them; train on these labels as they are, or align "
+            f"anew by `asr-kd flat-start` (and from then on by `asr-kd train-gmm` or `align`)"
         )
     ours, theirs = Lang.read(source), Lang.read(target)
     ours.label_set.require_same(labels, str(source), str(ali))

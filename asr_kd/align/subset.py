@@ -149,8 +149,9 @@ def _covering(
     everywhere = frozenset[int]().union(*contents)
     if not everywhere:
         raise InputError(f"{ali_dir}: aligns none of the {len(data.utt2spk)} of {data.path}")
-    if unseen := [label_set.names[k] for k in range(len(label_set)) if k not in everywhere]:
-        _logger.warning("%s: labels without any frame in the whole: %s", ali_dir, " ".join(unseen))
+    if unseen := [k for k in range(len(label_set)) if k not in everywhere]:
+        _logger.warning("%s: %d labels without any frame in the whole: %s",
+                        ali_dir, len(unseen), label_set.shown(unseen))  # fmt: skip
     missing = everywhere.difference(*(contents[unit] for unit in taken))
     if not missing:
         return taken
@@ -163,7 +164,7 @@ def _covering(
             part, len(missing), 100 * units.share_of(smallest), 100 * units.share_of(filled),
         )  # fmt: skip
         return filled
-    names = ", ".join(label_set.names[k] for k in sorted(missing))
+    names = label_set.shown(sorted(missing))
     faults = [f"{data.path}: {part} leaves {len(missing)} labels without any frame: {names}"]
     if part.share is not None:
         faults.append(

@@ -118,8 +118,8 @@ class ViterbiTraining:
                      len(self.gmms.weights), most, step.log_like)  # fmt: skip
         unseen = np.flatnonzero(step.frames == 0)
         if len(unseen):
-            names = [self._lang.label_set.names[label] for label in unseen]
-            _logger.warning("%d states without training frames: %s", len(unseen), " ".join(names))
+            names = self._lang.label_set.shown(unseen)
+            _logger.warning("%d states without training frames: %s", len(unseen), names)
 
     def _order(self, num_frames: Mapping[str, int]) -> list[str]:
         """The utterances that may be trained on, those to prefer first."""

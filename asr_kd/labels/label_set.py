@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ HMM_STATES = "hmm-states"
 CTC = "ctc-"
 """How the kinds of CTC's label sets begin; label 0 is then the blank."""
 _FORMAT = "asr_kd.labels/1"
+_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,12 @@ class LabelSet:
     def is_ctc(self) -> bool:
         """Whether label 0 is CTC's blank and the others are tokens."""
         return self.kind.startswith(CTC)
+
+    def shown(self, labels: Iterable[int]) -> str:
+        """Names of some labels for a message, which thousands of tied states would fill."""
+        names = [self.names[label] for label in labels]
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        return ", ".join(names[:_SHOWN]) + more
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""

@@ -115,7 +115,7 @@ def test_labels_without_a_frame_are_named_with_a_share_that_does(
     first, second = caught.value.faults
     assert "share 0.02 (seed 1) leaves 2 labels without any frame: rare, rarest" in first
     assert "4.00%" in second  # two utterances of fifty
-    assert "labels without any frame in the whole: never" in caplog.text
+    assert "1 labels without any frame in the whole: never" in caplog.text
     said = re.search(r"--share ([\d.]+)", second)
     assert said is not None
     enough = float(said[1])

@@ -68,3 +68,10 @@ def test_missing_file_and_doubled_names(tmp_path: Path) -> None:
         LabelSet("k", ("a", "b", "a"))
     with pytest.raises(InputError, match="at least one"):
         LabelSet("k", ())
+
+
+def test_messages_show_the_first_names_and_how_many_more() -> None:
+    labels = LabelSet("tied-states", tuple(f"A_{k}" for k in range(3000)))
+    assert labels.shown([2, 7]) == "A_2, A_7"
+    assert labels.shown(range(20)).endswith("A_18, A_19")
+    assert labels.shown(range(3000)).endswith("A_18, A_19 and 2980 more")
