@@ -10,6 +10,9 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary sibling of `path` that takes its place on success.
 
+    The new file may be read by whom the process's umask lets, whatever the writing library wants:
+    safetensors' files would be the owner's alone, and of no use to the others on a cluster.
+
     On any error the temporary file is removed and whatever stood at `path` stays.
 
     Raises:
@@ -19,7 +22,10 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode & 0o777
         yield temporary
+        temporary.chmod(mode)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
