@@ -45,6 +45,10 @@ def train_verb(
         Path | None,
         typer.Option("--guide", help="Model that shows CTC at which frames to put its spikes."),
     ] = None,
+    nbest: Annotated[
+        Path | None,
+        typer.Option("--nbest", help="Lists of teachers (dump-nbest), to learn whole sequences."),
+    ] = None,
     config: ConfigFile = None,
 ) -> None:
     """Trains a model: on hard labels, or as a student of stored targets or on-line teachers.
@@ -75,15 +79,19 @@ def train_verb(
     ctc.criterion (token-error-rate, ctc-loss) chooses the checkpoint. Utterances with more tokens
     than frames, after model.subsampling and at the fastest augment.speed, are left out and named.
 
+    --nbest adds nbest.weight times the cross-entropy with the teachers' distribution over the
+    sequences of each list, p^nbest.scale of theirs; with soft targets all this still stands in the
+    place of the hard labels. Lists alone, of data without transcripts: ALI is -, ctc.weight=0.
+
     Keys: model.kind (dnn, tdnn, blstm, conformer, vgg, resnet) and what that kind has; cmvn, seed,
     epochs, max_frames, learning_rate, muon_learning_rate, schedule, warmup_steps, weight_decay,
     max_grad_norm, max_weight_norm, ema_decay, augment.speed.prob and so on (warp, channel, noise,
     mix, mask, shift), frames.only, frames.exclude, init.layers, init.step,
     specialist.special_share, specialist.rest, ctc.weight, ctc.frame_weight, ctc.guide_weight,
-    ctc.criterion, accelerator, precision, save_every, log_every; of students distill.temperature,
-    distill.soft_weight, distill.hard_weight, distill.loss, distill.essence.mass and so on (floor,
-    rest), distill.mean, distill.weights, distill.hints, distill.teachers_per_batch,
-    distill.teacher_precision.
+    ctc.criterion, nbest.weight, nbest.scale, accelerator, precision, save_every, log_every; of
+    students distill.temperature, distill.soft_weight, distill.hard_weight, distill.loss,
+    distill.essence.mass and so on (floor, rest), distill.mean, distill.weights, distill.hints,
+    distill.teachers_per_batch, distill.teacher_precision.
     """
     from asr_kd.config import load_config
     from asr_kd.train.config import TrainConfig
@@ -92,5 +100,5 @@ def train_verb(
 
     labels = None if str(ali) == "-" else ali
     teachers = tuple(teacher or ())
-    inputs = TrainInputs(data, labels, dev, dev_ali, targets, teachers, init, cluster, guide)
+    inputs = TrainInputs(data, labels, dev, dev_ali, targets, teachers, init, cluster, guide, nbest)
     train(inputs, load_config(TrainConfig, config, overrides or ()), out)

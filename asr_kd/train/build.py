@@ -20,6 +20,7 @@ from asr_kd.train.dataset import AlignedData
 from asr_kd.train.hints import WithHints
 from asr_kd.train.inputs import TrainInputs, contradictions
 from asr_kd.train.labels import FrameRate
+from asr_kd.train.nbest import NbestTargets
 from asr_kd.train.objective import HardLabels, Objective, OnlineTeachers, StoredTargets
 from asr_kd.train.selection import FrameSelection
 from asr_kd.train.sequence import TokenSequences, sequence_faults
@@ -41,10 +42,11 @@ def read_data(inputs: TrainInputs, config: TrainConfig) -> tuple[AlignedData, Al
     rate = FrameRate()
     if isinstance(model, TdnnConfig | BlstmConfig | ConformerConfig):
         rate = FrameRate(model.subsampling.factor)
-    fastest = max(speed.high, 1.0) if speed.prob else 1.0
     faults: list[str] = []
     with _collecting(faults):
-        data = AlignedData(inputs.data, ali, config.cmvn, labelled, rate._replace(fastest=fastest))
+        data = AlignedData(
+            inputs.data, ali, config.cmvn, labelled, rate._replace(fastest=speed.fastest)
+        )
     with _collecting(faults):
         dev = AlignedData(inputs.dev, inputs.dev_ali, config.cmvn, rate=rate)
     if faults:
@@ -150,9 +152,13 @@ def build(
     objective: Objective = HardLabels()
     teachers: Teachers | None = None
     with _collecting(faults):
-        if data.has_tokens:
+        if data.has_tokens or inputs.nbest is not None:
             guide = Teachers([inputs.guide], config.distill, data) if inputs.guide else None
             objective = TokenSequences(config.ctc, guide)
+    with _collecting(faults):
+        if inputs.nbest is not None and isinstance(objective, TokenSequences):
+            fastest = config.augment.speed.fastest
+            objective.lists = NbestTargets(inputs.nbest, config.nbest, data, fastest)
     with _collecting(faults):
         if inputs.teachers:
             teachers = Teachers(inputs.teachers, config.distill, data)

@@ -26,6 +26,11 @@ class SpeedConfig(Config):
             raise ValueError(f"low {self.low} exceeds high {self.high}")
         return self
 
+    @property
+    def fastest(self) -> float:
+        """The largest factor that can be drawn; 1 where no sound gets faster."""
+        return max(self.high, 1.0) if self.prob else 1.0
+
 
 class WarpConfig(Config):
     """Another vocal tract: the frequency axis stretched by a factor drawn from [low, high].
@@ -196,6 +201,16 @@ class CtcConfig(Config):
     criterion: Literal["token-error-rate", "ctc-loss"] = "token-error-rate"
 
 
+class NbestConfig(Config):
+    """`weight·(−Σ_i w_i·log p(y_i|x))` on teachers' lists, beside the losses of `CtcConfig`.
+
+    `w_i ∝ p(y_i)^scale` by the teachers, over the list: with a `scale` below 1 they are more even.
+    """
+
+    weight: Positive = 1.0
+    scale: Positive = 1.0
+
+
 class TrainConfig(Config):
     """Everything that the verb `train` can be told; `distill` matters to students only, `ctc` to
     token sequences.
@@ -225,6 +240,7 @@ class TrainConfig(Config):
     init: InitConfig = InitConfig()
     specialist: SpecialistConfig = SpecialistConfig()
     ctc: CtcConfig = CtcConfig()
+    nbest: NbestConfig = NbestConfig()
     distill: DistillConfig = DistillConfig()
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Precision = "32-true"
@@ -237,4 +253,6 @@ class TrainConfig(Config):
         values: dict[str, Any] = handler(self)
         if self.ctc == CtcConfig():
             del values["ctc"]
+        if self.nbest == NbestConfig():
+            del values["nbest"]
         return values

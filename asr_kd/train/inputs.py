@@ -23,6 +23,7 @@ class TrainInputs:
         init: model folder whose weights the training starts from.
         cluster: `DIR:NUMBER` of a specialist's labels; `init` is its generalist.
         guide: model folder that shows token sequences where to put their spikes.
+        nbest: teachers' n-best lists of the utterances.
     """
 
     data: Path
@@ -34,10 +35,11 @@ class TrainInputs:
     init: Path | None = None
     cluster: str | None = None
     guide: Path | None = None
+    nbest: Path | None = None
 
     def by_name(self) -> dict[str, Path | str]:
         """Name → path or hash, for the manifest."""
-        names = ("data", "ali", "dev", "dev_ali", "targets", "init", "guide")
+        names = ("data", "ali", "dev", "dev_ali", "targets", "init", "guide", "nbest")
         paths = {name: getattr(self, name) for name in names}
         paths |= {f"teacher{k}": path for k, path in enumerate(self.teachers, start=1)}
         if self.targets is not None and (self.targets / HEADER).is_file():
@@ -115,9 +117,12 @@ def _no_specialist(inputs: TrainInputs, config: TrainConfig) -> Iterator[str]:
 
 def _needs_labels(inputs: TrainInputs, config: TrainConfig) -> Iterator[str]:
     """What data without an alignment cannot do."""
-    if inputs.targets is None and not inputs.teachers:
-        yield f"{inputs.data}: without an alignment only --targets or --teacher can be learnt from"
-    elif config.distill.hard_weight:
+    if inputs.targets is None and not inputs.teachers and inputs.nbest is None:
+        yield (
+            f"{inputs.data}: without an alignment only --targets, --teacher or --nbest can be "
+            f"learnt from"
+        )
+    elif config.distill.hard_weight and inputs.nbest is None:
         yield (
             f"distill.hard_weight is {config.distill.hard_weight:g}, and there is no alignment to "
             f"take hard labels from; set distill.hard_weight=0"

@@ -1,4 +1,4 @@
-"""Training on token sequences: CTC, with an alignment or a guide beside it."""
+"""Training on token sequences: CTC, with an alignment, a guide or teachers' lists beside it."""
 
 from collections.abc import Iterator
 
@@ -7,25 +7,32 @@ from torch import Tensor
 
 from asr_kd.distill.ctc import ctc_loss
 from asr_kd.distill.guided_ctc import guide_loss
-from asr_kd.train.config import CtcConfig, TrainConfig
+from asr_kd.train.config import CtcConfig, NbestConfig, TrainConfig
 from asr_kd.train.dataset import AlignedData, Batch
 from asr_kd.train.inputs import TrainInputs
+from asr_kd.train.nbest import NbestTargets
 from asr_kd.train.objective import HardLabels, Objective
 from asr_kd.train.student import StudentOutput
 from asr_kd.train.teachers import Teachers
 
 
 class TokenSequences(Objective):
-    """`weight·CTC + frame_weight·CE + guide_weight·guide`, all sums over the same frames.
+    """`weight·CTC + frame_weight·CE + guide_weight·guide`, and the loss on teachers' lists.
+
+    All are sums over the same frames.
 
     Args:
         config: the weights.
         guide: the model that shows where spikes are to be; it sees each batch as the student does.
+        lists: what teachers hold for likely; data without tokens may have these alone.
     """
 
-    def __init__(self, config: CtcConfig, guide: Teachers | None = None) -> None:
+    def __init__(
+        self, config: CtcConfig, guide: Teachers | None = None, lists: NbestTargets | None = None
+    ) -> None:
         self.config = config
         self.guide = guide
+        self.lists = lists
 
     def to(self, device: torch.device) -> None:
         """See `Objective`."""
@@ -44,19 +51,28 @@ class TokenSequences(Objective):
         if self.guide is not None:
             theirs = self.guide(0, batch).logits
             total = total + config.guide_weight * guide_loss(logits, batch.outputs, theirs)[0]
+        if self.lists is not None:
+            total = total + self.lists.loss(logits, batch)
         return total, batch.outputs.sum()
 
 
 def sequence_faults(inputs: TrainInputs, config: TrainConfig, data: AlignedData) -> Iterator[str]:
     """What is asked for of token sequences, or in spite of them, in vain."""
     ctc, distill = config.ctc, config.distill
-    if not data.has_tokens:
+    if inputs.nbest is None and config.nbest != NbestConfig():
+        yield "nbest.weight and nbest.scale are for lists of teachers: give --nbest LISTS"
+    if not data.has_tokens and inputs.nbest is None:
         if inputs.guide is not None:
             yield f"--guide shows token sequences where to go, and {data.ali_dir} has no tokens.scp"
         if ctc.weight != CtcConfig().weight or ctc.frame_weight:
             yield f"ctc.weight and ctc.frame_weight: {data.ali_dir} has no tokens.scp"
         return
-    if not (ctc.weight or ctc.frame_weight):
+    if ctc.weight and not data.has_tokens:
+        yield (
+            f"ctc.weight is {ctc.weight:g}, and there are no tokens: give a folder with tokens.scp "
+            f"(encode-text, pseudo-label), or set ctc.weight=0"
+        )
+    if not (ctc.weight or ctc.frame_weight or inputs.nbest):
         yield "ctc.weight and ctc.frame_weight are 0: nothing is left to learn"
     if ctc.frame_weight and not data.has_alignment:
         yield (
@@ -64,8 +80,9 @@ def sequence_faults(inputs: TrainInputs, config: TrainConfig, data: AlignedData)
             f"its tokens (align-ctc)"
         )
     is_student = inputs.targets is not None or bool(inputs.teachers)
-    if is_student and not distill.hard_weight and (inputs.guide or ctc != CtcConfig()):
-        yield "distill.hard_weight is 0: ctc.* and --guide do nothing"
+    given = inputs.guide or inputs.nbest or ctc != CtcConfig()
+    if is_student and not distill.hard_weight and given:
+        yield "distill.hard_weight is 0: ctc.*, --guide and --nbest do nothing"
     if config.augment.mix.prob:
         yield "augment.mix: two utterances mixed have no token sequence; leave it out"
     if config.frames.only or config.frames.exclude:

@@ -18,7 +18,7 @@ from asr_kd.cli.app import app
 from asr_kd.data.directory import DataDir
 from asr_kd.distill import dump_nbest as module
 from asr_kd.distill.dump_nbest import NbestDump, dump_nbest
-from asr_kd.distill.nbest_lists import Entry, read_lists
+from asr_kd.distill.nbest_lists import Entry, NbestHeader, read_lists
 from asr_kd.distill.pseudo_label import PseudoLabelConfig, pseudo_label
 from asr_kd.errors import InputError
 from asr_kd.io.ark import Archive, ArkWriter
@@ -192,7 +192,7 @@ def test_damaged_lists(setting: Setting, change: Callable[[str], str], message: 
     path.write_text("\n".join([change(first), *others]) + "\n")
     with pytest.raises(InputError, match=r"nbest\.1: missing, or not as it was written"):
         read_lists(out)
-    digest = module.NbestHeader.read(out).shards["nbest.1"]
+    digest = NbestHeader.read(out).shards["nbest.1"]
     header = (out / "nbest.json").read_text()
     (out / "nbest.json").write_text(header.replace(digest, hash_file(path)))
     with pytest.raises(InputError, match=f"nbest.1:1: .*{message}"):

@@ -135,7 +135,7 @@ def test_what_would_do_nothing_or_cannot_be_is_refused(spoken: Any, corpus: Any)
         ({"ctc": CtcConfig(weight=0.0)}, {}, "nothing is left to learn"),
         ({"augment": mixed}, {}, "augment.mix"),
         ({"frames": FramesConfig(exclude=("a",))}, {}, "frames.only and frames.exclude"),
-        ({"distill": soft}, student | guide, "ctc.* and --guide do nothing"),
+        ({"distill": soft}, student | guide, "ctc.*, --guide and --nbest do nothing"),
         ({"model": TdnnConfig()}, guide, "frame rates differ"),
         ({"model": TdnnConfig()}, student, "model.subsampling=2, the student 1"),
     ):

@@ -87,7 +87,7 @@ def test_all_utterances_are_taken_with_a_label_that_is_none(corpus: Any) -> None
 
 def test_what_needs_labels_is_refused_without(corpus: Any, teacher: Path) -> None:
     (fault,) = refused(corpus, corpus.config(), ali=None)
-    assert "only --targets or --teacher" in fault
+    assert "only --targets, --teacher or --nbest" in fault
     config = corpus.config(frames=FramesConfig(exclude=("s0",)))
     first, second = refused(corpus, config, ali=None, teachers=(teacher,))
     assert "distill.hard_weight is 0.5" in first

@@ -1,0 +1,166 @@
+"""Training on teachers' n-best lists: the loss, data without transcripts, what does not fit."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from asr_kd.artefact import Artefact, read_manifest
+from asr_kd.distill.ctc import ctc_loss, sequence_log_probs
+from asr_kd.distill.nbest_lists import Entry, NbestHeader, write_shard
+from asr_kd.ensemble.store import TeacherId
+from asr_kd.errors import InputError
+from asr_kd.labels.label_set import LabelSet
+from asr_kd.models.config import TdnnConfig, TdnnLayerConfig
+from asr_kd.train.config import AugmentConfig, CtcConfig, DistillConfig, NbestConfig, SpeedConfig
+from asr_kd.train.dataset import AlignedData, plain_batch
+from asr_kd.train.labels import FrameRate
+from asr_kd.train.nbest import NbestTargets
+from asr_kd.train.objective import OnlineTeachers
+from asr_kd.train.sequence import TokenSequences
+from asr_kd.train.stage import train
+from asr_kd.train.student import StudentOutput
+from asr_kd.train.teachers import Teachers
+
+MODEL = TdnnConfig(
+    layers=(TdnnLayerConfig(offsets=(-1, 0, 1), width=24),), dropout=0.0,
+    subsampling={"factor": 2, "width": 24},
+)  # fmt: skip
+
+
+def config(spoken: Any, **values: Any) -> Any:
+    return spoken.config(**{"model": MODEL, "epochs": 1, **values})
+
+
+def read(spoken: Any) -> AlignedData:
+    return AlignedData(spoken.inputs.data, spoken.inputs.ali, "global", rate=FrameRate(2))
+
+
+def write_lists(
+    folder: Path, lists: dict[str, list[Entry]], label_set: LabelSet | None = None
+) -> Path:
+    """A folder as dump-nbest publishes it."""
+    label_set = label_set or LabelSet("ctc-char", ("<blank>", "a", "b", "c", "d"))
+    artefact = Artefact(folder, "dump-nbest", {"made": str(lists)}, {})
+    work = artefact.begin()
+    digest = write_shard(work / "nbest.0", lists)
+    label_set.save(work / "labels.json")
+    NbestHeader(
+        label_set=label_set.digest, teachers=(TeacherId(name="t", digest="0"),),
+        mean="arithmetic", weights=(1.0,), n=8, prefixes=8, shards={"nbest.0": digest},
+    ).write(work)  # fmt: skip
+    artefact.publish()
+    return folder
+
+
+def spoken_lists(data: AlignedData) -> dict[str, list[Entry]]:
+    """The truth with probability 0.8, another sequence with 0.1; alone where nothing is said."""
+    lists = {}
+    for k, utt in enumerate(data.utt_ids):
+        said = tuple(data.tokens(k).tolist())
+        entries = [(0.8, said), *([(0.1, said[1:])] if said else [])]
+        lists[utt] = [Entry(float(np.log(p)), (float(np.log(p)),), tokens) for p, tokens in entries]
+    return lists
+
+
+def test_the_loss_is_that_of_the_lists(spoken: Any) -> None:
+    data = read(spoken)
+    folder = write_lists(spoken.root / "lists", spoken_lists(data))
+    lists = NbestTargets(folder, NbestConfig(weight=3.0, scale=0.5), data)
+    batch = plain_batch(data, [4, 13, 7, 0])
+    torch.manual_seed(0)
+    output = StudentOutput(torch.randn(*batch.counted.shape, 5), [])
+    found, count = TokenSequences(CtcConfig(weight=0.5), None, lists)(output, batch)
+    expected = 0.5 * ctc_loss(output.logits, batch.outputs, batch.tokens, batch.token_lengths)[0]
+    shares = np.sqrt([0.8, 0.1]) / np.sqrt([0.8, 0.1]).sum()
+    for row, index in enumerate([4, 13, 7, 0]):
+        said = torch.from_numpy(data.tokens(index).astype(np.int64))
+        both = [(shares[0], said), (shares[1], said[1:])] if len(said) else [(1.0, said)]
+        for share, tokens in both:
+            n = batch.outputs[row : row + 1]
+            log_prob = sequence_log_probs(
+                output.logits[row : row + 1], n, tokens[None], torch.tensor([len(tokens)])
+            )
+            expected = expected - 3.0 * share * log_prob[0]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-3)
+    assert count == batch.outputs.sum()
+
+
+def test_lists_stand_beside_soft_targets(spoken: Any) -> None:
+    train(spoken.inputs, config(spoken), spoken.root / "teacher")
+    data = read(spoken)
+    folder = write_lists(spoken.root / "lists", spoken_lists(data))
+    hard = TokenSequences(CtcConfig(weight=0.0), None, NbestTargets(folder, NbestConfig(), data))
+    teachers = Teachers([spoken.root / "teacher"], DistillConfig(), data)
+    batch = plain_batch(data, [4, 13])
+    output = StudentOutput(torch.randn(*batch.counted.shape, 5), [])
+    both, count = OnlineTeachers(teachers, DistillConfig(hard_weight=0.25), hard)(output, batch)
+    soft, frames = OnlineTeachers(teachers, DistillConfig(hard_weight=0.0), hard)(output, batch)
+    torch.testing.assert_close(both, soft + 0.25 * hard(output, batch)[0])
+    assert count == frames == hard(output, batch)[1]
+    inputs = replace(spoken.inputs, teachers=(spoken.root / "teacher",), nbest=folder)
+    train(inputs, config(spoken), spoken.root / "student")
+    assert "nbest" in read_manifest(spoken.root / "student").inputs
+
+
+def test_data_without_transcripts_learn_from_lists_alone(spoken: Any) -> None:
+    folder = write_lists(spoken.root / "lists", spoken_lists(read(spoken)))
+    inputs = replace(spoken.inputs, ali=None, nbest=folder)
+    out = spoken.root / "exp"
+    settings = config(
+        spoken, epochs=25, learning_rate=0.01, ctc=CtcConfig(weight=0.0),
+        nbest=NbestConfig(scale=3.0),
+    )  # fmt: skip
+    train(inputs, settings, out)
+    assert read_manifest(out, "train").info["dev_token_error_rate"] < 0.1  # of blanks alone 1
+
+
+def test_sequences_that_do_not_fit_leave_the_rest(
+    spoken: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = read(spoken)
+    utt, frames = data.utt_ids[2], int(data.num_outputs[2])
+    long = (1, 2) * frames
+    lists = spoken_lists(data)
+    just, beyond = Entry(-2.0, (-2.0,), long[:frames]), Entry(-1.0, (-1.0,), (1, 1, *long)[:frames])
+    lists[utt] = [beyond, just]
+    folder = write_lists(spoken.root / "lists", lists)
+    tokens, lengths, weights = NbestTargets(folder, NbestConfig(), data).batch([utt])
+    assert (tokens[0].tolist(), lengths.tolist()) == ([list(just.tokens)], [[frames]])
+    assert weights.tolist() == [[1.0]]
+    assert f"subsampling by 2 are left out, in 1 of 30 lists: {utt}: 1 of 2" in caplog.text
+    fast = NbestTargets(folder, NbestConfig(), data, 1.1).batch([utt, data.utt_ids[4]])
+    assert fast[2].tolist()[0] == [0.0, 0.0]
+    assert sum(fast[2].tolist()[1]) == pytest.approx(1.0)
+    speed = AugmentConfig(speed=SpeedConfig(prob=1.0))
+    train(replace(spoken.inputs, nbest=folder), config(spoken, augment=speed), spoken.root / "exp")
+
+
+def test_what_is_asked_in_vain(spoken: Any) -> None:
+    def refused(settings: Any, **inputs: Any) -> str:
+        with pytest.raises(InputError) as caught:
+            train(replace(spoken.inputs, **inputs), settings, spoken.root / "refused")
+        assert not (spoken.root / "refused").exists()
+        return str(caught.value)
+
+    data = read(spoken)
+    lists = spoken_lists(data)
+    good = write_lists(spoken.root / "good", lists)
+    other = LabelSet("ctc-char", ("<blank>", "a", "b", "c", "e"))
+    wrong = write_lists(spoken.root / "wrong", lists, other)
+    few = write_lists(spoken.root / "few", {u: lists[u] for u in data.utt_ids[3:]})
+    assert "label 4 is 'd'" in refused(config(spoken), nbest=wrong)
+    message = refused(config(spoken), nbest=few)
+    assert f"no list of {data.utt_ids[2]}" in message
+    assert "dump-nbest --data" in message
+    assert "give --nbest LISTS" in refused(config(spoken, nbest=NbestConfig(scale=0.5)))
+    unlabelled = refused(config(spoken), ali=None, nbest=good)
+    assert "ctc.weight is 1, and there are no tokens" in unlabelled
+    assert "--teacher or --nbest" in refused(config(spoken, ctc=CtcConfig(weight=0)), ali=None)
+    train(spoken.inputs, config(spoken), spoken.root / "teacher")
+    soft = config(spoken, distill=DistillConfig(hard_weight=0.0))
+    message = refused(soft, teachers=(spoken.root / "teacher",), nbest=good)
+    assert "--guide and --nbest do nothing" in message
