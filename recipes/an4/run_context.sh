@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# AN4: context-dependent beside monophone states. The same teachers, ensemble and students are made
-# for both label sets, and decoded with the same loop of all words. Goes on from
-# run.sh --stop-stage 3 in the same --work.
+# AN4: context-dependent beside monophone states. The same teachers and students are made for both
+# label sets, and decoded with the same loop of all words; of tied states the table also has the
+# teachers and the student's control. Goes on from run.sh --stop-stage 3 in the same --work.
 corpus_note="not needed: run.sh has read it"
 . "$(dirname "$0")/../steps.sh"
 configs=$root/configs/an4/context
@@ -53,10 +53,10 @@ if begin_stage 4 "decoding"; then
   for states in tied mono; do
     with_states $states
     exp=$base in_parallel decode_model $states
-    in_parallel decode_model $(teachers_of_all) $(of_all ensemble student)
+    in_parallel decode_model $(of_all student)
   done
   with_states tied
-  in_parallel decode_model $(of_all hard-student)
+  in_parallel decode_model $(teachers_of_all) $(of_all ensemble hard-student)
 fi
 
 table() {
@@ -69,14 +69,12 @@ table() {
     systems+=("$states-gmm=$base/decode_test/$states")
     decoded=$base/context/$states/decode_test
     for n in $(seq "$seeds"); do
-      for teacher in $(teachers_of "$n"); do
-        systems+=("$states-teacher@$n=$decoded/$teacher")
-      done
-      for role in ensemble hard-student student; do
-        if [ $states/$role = mono/hard-student ]; then continue; fi
-        systems+=("$states-$role@$n=$decoded/seed$n/$role")
-      done
+      systems+=("$states-student@$n=$decoded/seed$n/student")
     done
+  done
+  for n in $(seq "$seeds"); do  # of tied states: $decoded is theirs
+    for teacher in $(teachers_of "$n"); do systems+=("tied-teacher@$n=$decoded/$teacher"); done
+    for role in ensemble hard-student; do systems+=("tied-$role@$n=$decoded/seed$n/$role"); done
   done
   asr-kd compare "${systems[@]}" --title "AN4, context-dependent beside monophone states" \
     --out "$work/compare$part" "${options[@]}"
