@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from asr_kd.artefact import Artefact, read_manifest
+from asr_kd.artefact import MANIFEST, Artefact, hash_input, read_manifest
 from asr_kd.config import Config, config_dict
 from asr_kd.decode.ranking import Decoded, LmGrid, LmScales, Ranking, tune_lm
 from asr_kd.decode.results import write_words
@@ -72,11 +72,11 @@ def rescore(
         return
     test, dev, taken = _read(decoded, tune_on, scales_from)
     models = [path / ARPA if path.is_dir() else path for path in (lm, old_lm)]
-    if (made_with := test.manifest.info["nbest"]["lm"]) not in (None, artefact.inputs["old_lm"]):
+    if (made_with := test.manifest.info["nbest"]["lm"]) not in (None, *_hashes(old_lm)):
         raise InputError(
             f"{old_lm}: not the language model that make-graph had for the graph of {decoded} "
             f"(its hash begins with {artefact.inputs['old_lm'][:8]}, that one's with "
-            f"{made_with[:8]})"
+            f"{made_with[:8]}); give the very file, packed or not as it was then"
         )
     if rank_and_world()[0] != 0:
         return
@@ -106,6 +106,16 @@ def rescore(
         "missing": len(new.missing),
     }  # fmt: skip
     artefact.publish({**info, "scales": config_dict(scales)})
+
+
+def _hashes(lm: Path) -> list[str]:
+    """What identifies a model that make-graph may have been given as a file or as its folder."""
+    same = [lm]
+    if lm.is_dir():
+        same += [lm / ARPA]
+    elif lm.name == ARPA and (lm.parent / MANIFEST).is_file():
+        same += [lm.parent]
+    return [hash_input(path) for path in same]
 
 
 def _read(

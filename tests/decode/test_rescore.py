@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import asr_kd.cli.decode
 import asr_kd.cli.main  # noqa: F401  (both register with the application)
-from asr_kd.artefact import read_manifest
+from asr_kd.artefact import Artefact, hash_input, read_manifest
 from asr_kd.cli.app import app
 from asr_kd.decode.config import DecodeConfig, Scales
 from asr_kd.decode.decode import decode
@@ -23,6 +23,7 @@ from asr_kd.report.statistics import Statistics
 from asr_kd.report.systems import read_systems
 from asr_kd.search.ngram import Entry, NgramModel
 from asr_kd.search.smoothing import estimate
+from asr_kd.search.stages import ARPA
 
 DEV = {"d-1": ("a", 3.0), "d-2": ("b a", 3.0), "e-1": ("a a", 8.0), "e-2": ("a a b", 8.0)}
 TEST = {"s-1": ("a", 2.0), "s-2": ("b a", 4.0), "t-1": ("a a", 9.0), "t-2": ("a a b", 7.0)}
@@ -171,6 +172,20 @@ def test_the_graphs_language_model_is_known_by_its_hash(folder: Path) -> None:
     with pytest.raises(InputError, match=r"loop\.arpa: not the language model that make-graph had"):
         rescore(folder / "test", folder / "out", RescoreConfig(), lm=folder / "large.arpa",
                 old_lm=folder / "loop.arpa")  # fmt: skip
+
+
+@pytest.mark.parametrize("made_with_file", [False, True])
+def test_a_model_and_its_folder_are_the_same(folder: Path, made_with_file: bool) -> None:
+    artefact = Artefact(folder / "lm", "train-lm", {}, {})
+    LOOP.write_arpa(artefact.begin() / ARPA)
+    artefact.publish()
+    file = folder / "lm" / ARPA
+    manifest = json.loads((folder / "test/manifest.json").read_text())
+    manifest["info"]["nbest"]["lm"] = hash_input(file if made_with_file else file.parent)
+    (folder / "test/manifest.json").write_text(json.dumps(manifest))
+    rescore(folder / "test", folder / "out", RescoreConfig(), lm=folder / "large.arpa",
+            old_lm=file.parent if made_with_file else file)  # fmt: skip
+    assert hyp(folder / "out").keys() == TEST.keys()
 
 
 def test_command_line_and_comparison(folder: Path) -> None:
