@@ -101,7 +101,8 @@ def build_tree(
     for name in _LEXICON_FSTS:
         if (lang / name).is_file():
             shutil.copyfile(lang / name, work / name)
-    _logger.info("trees: %s", ", ".join(f"{name} {value}" for name, value in facts.items()))
+    told = (f"{name} {round(value, 3)}" for name, value in facts.items())
+    _logger.info("trees: %s", ", ".join(told))
     artefact.publish(facts)
 
 

@@ -8,6 +8,7 @@ from asr_kd.align.flat_start import FlatStartConfig, train_and_align
 from asr_kd.align.viterbi_training import TrainingConfig
 from asr_kd.artefact import Artefact
 from asr_kd.config import config_dict
+from asr_kd.errors import InputError
 from asr_kd.io.ark import Archive
 from asr_kd.labels.lang import Lang
 from asr_kd.labels.priors import read_ali_labels
@@ -50,6 +51,9 @@ def train_gmm(
     artefact = Artefact(out, "train-gmm", config_dict(config), inputs)
     if artefact.is_done():
         return
-    label_set = Lang.read(lang).label_set
-    label_set.require_same(read_ali_labels(ali), str(lang), f"{ali} (see `asr-kd convert-ali`)")
+    try:
+        Lang.read(lang).label_set.require_same(read_ali_labels(ali), str(lang), str(ali))
+    except InputError as error:
+        hint = "for the labels of another tree, or of none, see `asr-kd convert-ali`"
+        raise InputError([*error.faults, hint]) from None
     train_and_align(artefact, data, lang, config, nj, Archive.read(ali / "ali.scp"))
