@@ -45,6 +45,10 @@ def train_verb(
         Path | None,
         typer.Option("--guide", help="Model that shows CTC at which frames to put its spikes."),
     ] = None,
+    graph: Annotated[
+        Path | None,
+        typer.Option("--graph", help="Decoding graph (make-graph) for MMI, with mmi.weight."),
+    ] = None,
     nbest: Annotated[
         Path | None,
         typer.Option("--nbest", help="Lists of teachers (dump-nbest), to learn whole sequences."),
@@ -83,15 +87,23 @@ def train_verb(
     sequences of each list, p^nbest.scale of theirs; with soft targets all this still stands in the
     place of the hard labels. Lists alone, of data without transcripts: ALI is -, ctc.weight=0.
 
+    --graph adds mmi.weight times the maximum mutual information of the alignment against all paths
+    of a decoding graph (lattice-free): fine-tune a trained model by it (--init, few epochs, a low
+    learning_rate). mmi.acoustic_scale and mmi.prior_scale are as in decoding; the right path may
+    differ from the alignment by mmi.tolerance frames (0: boundaries count as words do; half a short
+    word: words could be left out). MMI on the dev set then chooses the checkpoint. A graph of some
+    thousand arcs is fast, one of more than 100,000 is refused.
+
     Keys: model.kind (dnn, tdnn, blstm, conformer, vgg, resnet) and what that kind has; cmvn, seed,
     epochs, max_frames, learning_rate, muon_learning_rate, schedule, warmup_steps, weight_decay,
     max_grad_norm, max_weight_norm, ema_decay, augment.speed.prob and so on (warp, channel, noise,
     mix, mask, shift), frames.only, frames.exclude, init.layers, init.step,
     specialist.special_share, specialist.rest, ctc.weight, ctc.frame_weight, ctc.guide_weight,
-    ctc.criterion, nbest.weight, nbest.scale, accelerator, precision, save_every, log_every; of
-    students distill.temperature, distill.soft_weight, distill.hard_weight, distill.loss,
-    distill.essence.mass and so on (floor, rest), distill.mean, distill.weights, distill.hints,
-    distill.teachers_per_batch, distill.teacher_precision.
+    ctc.criterion, nbest.weight, nbest.scale, mmi.weight, mmi.acoustic_scale, mmi.prior_scale,
+    mmi.tolerance, accelerator, precision, save_every, log_every; of students distill.temperature,
+    distill.soft_weight, distill.hard_weight, distill.loss, distill.essence.mass and so on (floor,
+    rest), distill.mean, distill.weights, distill.hints, distill.teachers_per_batch,
+    distill.teacher_precision.
     """
     from asr_kd.config import load_config
     from asr_kd.train.config import TrainConfig
@@ -100,5 +112,7 @@ def train_verb(
 
     labels = None if str(ali) == "-" else ali
     teachers = tuple(teacher or ())
-    inputs = TrainInputs(data, labels, dev, dev_ali, targets, teachers, init, cluster, guide, nbest)
+    inputs = TrainInputs(
+        data, labels, dev, dev_ali, targets, teachers, init, cluster, guide, nbest, graph
+    )
     train(inputs, load_config(TrainConfig, config, overrides or ()), out)

@@ -9,8 +9,10 @@ graph. The loss of an utterance is `log Σ_all − log Σ_aligned`, sums over pa
 s = acoustic_scale·(log-posterior − prior_scale·log-prior). The numerator's paths are those that
 have at each frame a label that the alignment has there or up to `tolerance` frames away. With a
 tolerance of 0 it is the alignment's path alone, whose weight in the graph is a constant, as if the
-sum of its scores stood there. With more, a boundary may move; and an alignment that lost a state,
-by a change of speed, still finds a path. (Without one the loss would have no lower bound.)
+sum of its scores stood there. With more, a boundary may move: on AN4 the greater part of the loss
+is about boundaries, which no word error depends on. And an alignment that lost a state, by a change
+of speed, still finds a path. (Without one the loss would have no lower bound.) A tolerance of half
+a word's frames, however, lets the numerator leave the word out.
 
 The softmax is left out: every path has T frames, its normaliser cancels out, logits do as well as
 log-posteriors. The gradient in s is the occupation of labels by all paths less that by the

@@ -20,6 +20,7 @@ from asr_kd.train.dataset import AlignedData
 from asr_kd.train.hints import WithHints
 from asr_kd.train.inputs import TrainInputs, contradictions
 from asr_kd.train.labels import FrameRate
+from asr_kd.train.mmi import WithMmi, mmi_faults
 from asr_kd.train.nbest import NbestTargets
 from asr_kd.train.objective import HardLabels, Objective, OnlineTeachers, StoredTargets
 from asr_kd.train.selection import FrameSelection
@@ -148,7 +149,7 @@ def build(
         _require_images(config, data)
     with _collecting(faults):
         selection = _select_frames(config, data)
-    faults += sequence_faults(inputs, config, data)
+    faults += [*sequence_faults(inputs, config, data), *mmi_faults(inputs, config, data)]
     objective: Objective = HardLabels()
     teachers: Teachers | None = None
     with _collecting(faults):
@@ -177,6 +178,9 @@ def build(
         if hints and teachers is not None:
             objective = hinted = WithHints(objective, hints, network, teachers, data)
             student = hinted.student
+    with _collecting(faults):
+        if inputs.graph is not None and not faults:
+            objective = WithMmi.open(inputs.graph, objective, config, data, dev)
     if faults:
         raise InputError(faults)
     if specialty is not None and start is not None:

@@ -211,9 +211,22 @@ class NbestConfig(Config):
     scale: Positive = 1.0
 
 
+class MmiConfig(Config):
+    """`weight·MMI` beside the other losses, against all paths of `--graph`.
+
+    The scales are those of decoding; by `tolerance` frames the right path may differ from the
+    alignment. It must be below half of the shortest words, which a path could leave out otherwise.
+    """
+
+    weight: float = Field(default=0.0, ge=0.0)
+    acoustic_scale: Positive = 0.2
+    prior_scale: float = Field(default=1.0, ge=0.0)
+    tolerance: int = Field(default=2, ge=0)
+
+
 class TrainConfig(Config):
     """Everything that the verb `train` can be told; `distill` matters to students only, `ctc` to
-    token sequences.
+    token sequences, `mmi` with a graph.
 
     One epoch sees every utterance once, in batches of at most `max_frames` frames (padding
     included) over all processes together. The learning rate rises over `warmup_steps`, then falls
@@ -241,6 +254,7 @@ class TrainConfig(Config):
     specialist: SpecialistConfig = SpecialistConfig()
     ctc: CtcConfig = CtcConfig()
     nbest: NbestConfig = NbestConfig()
+    mmi: MmiConfig = MmiConfig()
     distill: DistillConfig = DistillConfig()
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Precision = "32-true"
@@ -248,11 +262,13 @@ class TrainConfig(Config):
     log_every: int = Field(default=50, ge=1)
 
     @model_serializer(mode="wrap")
-    def _ctc_only_if_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # What was trained before there was CTC stays up to date.
+    def _younger_only_if_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # What was trained before there was CTC or MMI stays up to date.
         values: dict[str, Any] = handler(self)
         if self.ctc == CtcConfig():
             del values["ctc"]
         if self.nbest == NbestConfig():
             del values["nbest"]
+        if self.mmi == MmiConfig():
+            del values["mmi"]
         return values

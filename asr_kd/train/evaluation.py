@@ -38,13 +38,14 @@ class DevScore(NamedTuple):
 
 
 class Evaluation:
-    """Frame accuracy and cross-entropy, or, of token sequences, error rate and loss of CTC.
+    """Frame accuracy, cross-entropy and MMI, or, of token sequences, error rate and loss of CTC.
 
     Args:
         data: the dev set.
         max_frames: of a batch, padding included.
         criterion: what chooses among models of token sequences; frame accuracy chooses others.
         selection: which labelled frames count; default all.
+        mmi: loss of a batch's logits that chooses in the place of frame accuracy.
     """
 
     def __init__(
@@ -53,8 +54,10 @@ class Evaluation:
         max_frames: int,
         criterion: Criterion = "token-error-rate",
         selection: FrameSelection | None = None,
+        mmi: Callable[[Tensor, Batch], tuple[Tensor, Tensor]] | None = None,
     ) -> None:
         self.data, self.criterion, self.selection = data, criterion, selection
+        self.mmi = mmi
         self._batches = plan_batches(data.num_frames, max_frames)
 
     @torch.no_grad()
@@ -69,7 +72,7 @@ class Evaluation:
             rank, world: which batches it takes.
         """
         count = self._count_tokens if self.data.has_tokens else self._count_frames
-        sums = torch.zeros(4, dtype=torch.float64)
+        sums = torch.zeros(4 if self.mmi is None else 5, dtype=torch.float64)
         for indices in self._batches[rank::world]:
             batch = plain_batch(self.data, indices, self.selection).to(device)
             sums += torch.tensor(
@@ -80,7 +83,9 @@ class Evaluation:
     def _count_frames(self, logits: Tensor, batch: Batch) -> list[float]:
         rows = logits[batch.counted]
         loss = functional.cross_entropy(rows, batch.pdf_ids, reduction="sum")
-        return [float((rows.argmax(1) == batch.pdf_ids).sum()), len(rows), float(loss), len(rows)]
+        hits = float((rows.argmax(1) == batch.pdf_ids).sum())
+        counts = [hits, len(rows), float(loss), len(rows)]
+        return counts if self.mmi is None else [*counts, float(self.mmi(logits, batch)[0])]
 
     def _count_tokens(self, logits: Tensor, batch: Batch) -> list[float]:
         loss, frames = ctc_loss(logits, batch.outputs, batch.tokens, batch.token_lengths)
@@ -96,9 +101,13 @@ class Evaluation:
 
     def score(self, sums: list[float]) -> DevScore:
         """The score of the sums over all processes."""
-        hits, out_of, loss, frames = sums
+        hits, out_of, loss, frames, *mmi = sums
         rate, loss = hits / max(out_of, 1.0), loss / max(frames, 1.0)
         if not self.data.has_tokens:
-            return DevScore(rate, {"dev_frame_accuracy": rate, "dev_cross_entropy": loss})
+            values = {"dev_frame_accuracy": rate, "dev_cross_entropy": loss}
+            if not mmi:
+                return DevScore(rate, values)
+            per_frame = mmi[0] / max(frames, 1.0)
+            return DevScore(-per_frame, {**values, "dev_mmi_loss": per_frame})
         values = {"dev_token_error_rate": rate, "dev_ctc_loss": loss}
         return DevScore(-rate if self.criterion == "token-error-rate" else -loss, values)

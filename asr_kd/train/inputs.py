@@ -24,6 +24,7 @@ class TrainInputs:
         cluster: `DIR:NUMBER` of a specialist's labels; `init` is its generalist.
         guide: model folder that shows token sequences where to put their spikes.
         nbest: teachers' n-best lists of the utterances.
+        graph: decoding graph for MMI.
     """
 
     data: Path
@@ -36,10 +37,11 @@ class TrainInputs:
     cluster: str | None = None
     guide: Path | None = None
     nbest: Path | None = None
+    graph: Path | None = None
 
     def by_name(self) -> dict[str, Path | str]:
         """Name → path or hash, for the manifest."""
-        names = ("data", "ali", "dev", "dev_ali", "targets", "init", "guide", "nbest")
+        names = ("data", "ali", "dev", "dev_ali", "targets", "init", "guide", "nbest", "graph")
         paths = {name: getattr(self, name) for name in names}
         paths |= {f"teacher{k}": path for k, path in enumerate(self.teachers, start=1)}
         if self.targets is not None and (self.targets / HEADER).is_file():

@@ -83,7 +83,7 @@ class Trainer:
         self.specialty = specialty
         self.evaluation = Evaluation(
             dev, config.max_frames, config.ctc.criterion,
-            specialty.dev_selection if specialty else None,
+            specialty.dev_selection if specialty else None, objective.dev_loss,
         )  # fmt: skip
         self.optimizers = make_optimizers(student, config)
         self.rates = [optimizer.defaults["lr"] for optimizer in self.optimizers]

@@ -1,6 +1,7 @@
 """What a batch's logits are trained towards: labels, stored soft targets, or teachers on line."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,11 @@ class Objective(ABC):
 
     Attributes:
         is_about_labels: whether the output layer is trained; if not, accuracy picks no checkpoint.
+        dev_loss: what picks it in the place of frame accuracy, a loss of logits and a batch.
     """
 
     is_about_labels = True
+    dev_loss: Callable[[Tensor, Batch], tuple[Tensor, Tensor]] | None = None
 
     @abstractmethod
     def __call__(self, output: StudentOutput, batch: Batch) -> tuple[Tensor, Tensor]:

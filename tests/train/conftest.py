@@ -131,3 +131,38 @@ def spoken(tmp_path: Path) -> Corpus:
     write_spoken(tmp_path / "dev", tmp_path / "dev_tokens", tmp_path / "dev_late", 10, seed=2)
     folders = [tmp_path / name for name in ("train", "tokens", "dev", "dev_tokens")]
     return Corpus(tmp_path, TrainInputs(*folders))
+
+
+WORD_LABELS = LabelSet("hmm-states", ("sil0", "sil1", "yes", "no"))
+
+
+def write_words(folder: Path, ali: Path, num_utts: int, seed: int) -> dict[str, list[int]]:
+    """Three words an utterance, three frames each, with much silence around them -> the words.
+
+    Silence goes back and forth between two labels that are easily told apart, which no search asks
+    for: which comes when is known. The words differ in another dimension, and less.
+    """
+    rng = np.random.default_rng(seed)
+    centres = np.array([[-1, 0], [1, 0], [0, -0.6], [0, 0.6]])
+    feats, labels, spoken = {}, {}, {}
+    for k in range(num_utts):
+        utt = f"spk{k % 2}-utt{k:02d}"
+        spoken[utt] = rng.integers(2, 4, 3).tolist()
+        path = [0, 1] * int(rng.integers(4, 9))
+        for word in spoken[utt]:
+            path += [word] * 3 + [0, 1] * int(rng.integers(4, 9))
+        labels[utt] = np.array(path, np.int32)
+        noise = 0.4 * rng.standard_normal((len(path), 2))
+        feats[utt] = (centres[path] + noise).astype(np.float32)
+    write_feats(folder, feats)
+    write_ali(ali, labels, WORD_LABELS)
+    return spoken
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> tuple[Corpus, dict[str, list[int]]]:
+    """Words between silences, and what was said in the dev set (as labels)."""
+    write_words(tmp_path / "train", tmp_path / "ali", 40, seed=1)
+    spoken = write_words(tmp_path / "dev", tmp_path / "dev_ali", 20, seed=2)
+    folders = [tmp_path / name for name in ("train", "ali", "dev", "dev_ali")]
+    return Corpus(tmp_path, TrainInputs(*folders)), spoken
