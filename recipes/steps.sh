@@ -131,8 +131,8 @@ need_settings() {  # that --set names settings that there are
       exit 2
     fi
     known=
-    for name in "$configs"/*.yaml $own_settings; do
-      name=$(basename "$name" .yaml)
+    for name in "$configs"/*.yaml "$configs"/*/*.yaml $own_settings; do
+      name=${name#"$configs"/} name=${name%.yaml}
       if [[ $name == ${line%%:*} ]]; then known=yes; fi
     done
     if [ -z "$known" ]; then
@@ -292,9 +292,9 @@ need_teachers() {  # of all repetitions
   done
 }
 
-# Trains exp/seedN/NAME as configs/<recipe>/NAME.yaml says. All teachers share teacher.yaml, all
-# models of a folder FOLDER/NAME share FOLDER.yaml, unless one has a file of its own. The training
-# set is feats/train, or $train_data.
+# Trains exp/seedN/NAME as configs/<recipe>/NAME.yaml says. All teachers share teacher.yaml, or that
+# of $teacher_settings, all models of a folder FOLDER/NAME share FOLDER.yaml, unless one has a file
+# of its own. The training set is feats/train, or $train_data.
 train_model() {  # train_model seedN/NAME [OPTION...]
   local model=$1 name=${1#*/} config seed
   shift
@@ -302,7 +302,7 @@ train_model() {  # train_model seedN/NAME [OPTION...]
   case ${name##*/} in
     teacher*)
       seed=$((seed + ${name##*teacher}))
-      [ -e "$configs/$name.yaml" ] || name=teacher ;;
+      [ -e "$configs/$name.yaml" ] || name=${teacher_settings:-teacher} ;;
     baseline) seed=$((seed + 50)) ;;
     *)
       seed=$((seed + 60))
