@@ -1,6 +1,9 @@
 """Training against a decoding graph: what is summed, learnt, kept and refused."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -158,6 +161,32 @@ def test_a_killed_training_goes_on_with_the_same_bits(
         assert len(digests) == 1
     infos = [read_manifest(corpus.root / name).info for name in ("whole", "cut")]
     assert infos[0]["dev_mmi_loss"] == infos[1]["dev_mmi_loss"]
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one(corpus: Any) -> None:
+    """Batches of one row leave a process none."""
+    graph = any_labels(corpus, "graph")
+    i, losses, dev = corpus.inputs, [], []
+    for processes in (1, 2):
+        out = corpus.root / f"of-{processes}"
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        main = corpus.root / "main.py"
+        main.write_text("from asr_kd.cli.main import main\nmain()\n")
+        command = [
+            sys.executable, *launcher[: 5 * (processes - 1)], main, "train", i.data, i.ali,
+            "--dev", i.dev, "--dev-ali", i.dev_ali, "--out", out, "--graph", graph,
+            "accelerator=cpu", "log_every=1", "max_frames=90", "epochs=2", "warmup_steps=10",
+            "model={kind: tdnn, dropout: 0.0, layers: [{offsets: [-2, 0, 2], width: 24}]}",
+            "mmi.weight=2", "mmi.acoustic_scale=0.5", "augment.speed.prob=0.5",
+        ]  # fmt: skip
+        subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True)
+        curve = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        losses.append([line["loss"] for line in curve if "loss" in line])
+        dev.append([line["dev_mmi_loss"] for line in curve if "epoch" in line])
+    assert len(losses[0]) == len(losses[1]) >= 25
+    assert max(abs(a - b) for a, b in zip(*losses, strict=True)) < 1e-4
+    assert dev[0] == pytest.approx(dev[1], abs=1e-3)
 
 
 def refused(corpus: Any, graph: Path | None, config: TrainConfig, **inputs: Any) -> list[str]:
