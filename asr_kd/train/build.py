@@ -149,7 +149,8 @@ def build(
         _require_images(config, data)
     with _collecting(faults):
         selection = _select_frames(config, data)
-    faults += [*sequence_faults(inputs, config, data), *mmi_faults(inputs, config, data)]
+    graph_faults = list(mmi_faults(inputs, config, data))
+    faults += [*sequence_faults(inputs, config, data), *graph_faults]
     objective: Objective = HardLabels()
     teachers: Teachers | None = None
     with _collecting(faults):
@@ -179,7 +180,7 @@ def build(
             objective = hinted = WithHints(objective, hints, network, teachers, data)
             student = hinted.student
     with _collecting(faults):
-        if inputs.graph is not None and not faults:
+        if inputs.graph is not None and not graph_faults:
             objective = WithMmi.open(inputs.graph, objective, config, data, dev)
     if faults:
         raise InputError(faults)
