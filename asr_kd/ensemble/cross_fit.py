@@ -23,8 +23,12 @@ _SHOWN = 5
 _logger = logging.getLogger("asr_kd.ensemble")
 
 
-def unseen_by(teachers: Sequence[Teacher], utt_ids: Sequence[str]) -> dict[str, Members]:
-    """For each utterance, the teachers that were not trained on it.
+def unseen_by(teachers: Sequence[Teacher], originals: Mapping[str, str]) -> dict[str, Members]:
+    """For each utterance, the teachers that were not trained on it, nor on it at another speed.
+
+    Args:
+        teachers: they tell the utterances that they were trained on, without marks of speed.
+        originals: utterance id → the same without the mark of its speed.
 
     Raises:
         InputError: naming the teachers that do not say what they were trained on, and counting the
@@ -39,14 +43,14 @@ def unseen_by(teachers: Sequence[Teacher], utt_ids: Sequence[str]) -> dict[str, 
     if faults:
         raise InputError(faults)
     members = {
-        utt: tuple(m for m, t in enumerate(teachers) if utt not in (t.trained_on or ()))
-        for utt in utt_ids
+        utt: tuple(m for m, t in enumerate(teachers) if original not in (t.trained_on or ()))
+        for utt, original in originals.items()
     }
     seen = [utt for utt, unseen in members.items() if not unseen]
     if seen:
         shown = ", ".join(seen[:_SHOWN]) + (" ..." if len(seen) > _SHOWN else "")
         raise InputError(
-            f"{len(seen)} of {len(utt_ids)} utterances were in the training of every teacher "
+            f"{len(seen)} of {len(originals)} utterances were in the training of every teacher "
             f"({shown}); cross-fitting wants teachers of different folds, so that each utterance "
             f"is new to one at least"
         )

@@ -86,7 +86,7 @@ def dump_targets(dump: Dump, out: Path, nj: int = 1) -> None:
     data = DataDir.read(dump.data)
     faults = _option_faults(dump)
     try:
-        members = _members(dump, teachers, data.utt_ids)
+        members = _members(dump, teachers, data.utt_ids, data)
         faults += _utterance_faults(teachers, data, members)
     except InputError as error:
         faults += error.faults
@@ -188,11 +188,14 @@ def _option_faults(dump: Dump) -> list[str]:
     return faults
 
 
-def _members(dump: Dump, teachers: Sequence[Teacher], utt_ids: Sequence[str]) -> dict[str, Members]:
+def _members(
+    dump: Dump, teachers: Sequence[Teacher], utt_ids: Sequence[str], data: DataDir | None = None
+) -> dict[str, Members]:
     """The teachers that label each utterance."""
-    if dump.cross_fit:
-        return unseen_by(teachers, utt_ids)
-    return dict.fromkeys(utt_ids, tuple(range(len(teachers))))
+    if not dump.cross_fit:
+        return dict.fromkeys(utt_ids, tuple(range(len(teachers))))
+    data = data or DataDir.read(dump.data, require=())
+    return unseen_by(teachers, {utt: data.original(utt, utt) for utt in utt_ids})
 
 
 def _utterance_faults(

@@ -64,7 +64,7 @@ def _warn_of_unseen(data: AlignedData, dev: AlignedData) -> None:
         for x in (data, dev)
     )
     if unseen := sorted(wanted - seen):
-        names = ", ".join(data.label_set.names[k] for k in unseen)
+        names = data.label_set.shown(unseen)
         _logger.warning(
             "%s: no %s of %d labels that %s has: %s",
             data.path, "utterance" if data.has_tokens else "frame", len(unseen), dev.path, names,

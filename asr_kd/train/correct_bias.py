@@ -89,7 +89,7 @@ def correct_bias(
     work = artefact.begin()
     replace(checkpoint).save(work)  # a new object: the loaded one remembers its former digest
     if (seen := read_trained_on(model)) is not None:
-        write_trained_on(work, seen.union(data.utt_ids))
+        write_trained_on(work, seen.union(data.originals))
     names = [checkpoint.label_set.names[k] for k in chosen]
     report = _report(search, offsets, names, correction)
     write_text(work / f"{REPORT}.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")

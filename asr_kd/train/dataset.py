@@ -79,6 +79,7 @@ class AlignedData:
             labels = Labels({utt: count_frames(utt) for utt in data.utt_ids}, None, None, {})
         self.utt_ids, self.left_out = list(labels.num_frames), labels.left_out
         self.has_alignment, self.has_tokens = labels.pdf_ids is not None, labels.tokens is not None
+        self.originals = frozenset(data.original(utt, utt) for utt in self.utt_ids)
         self._pdf_ids = list((labels.pdf_ids or {}).values())
         self._tokens = list((labels.tokens or {}).values())
         self.num_frames = np.array(list(labels.num_frames.values()), dtype=np.int64)

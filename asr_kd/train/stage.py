@@ -121,9 +121,10 @@ def make_fabric(config: TrainConfig) -> Fabric:
 def _record_utterances(work: Path, data: AlignedData, inputs: TrainInputs) -> None:
     """Says what the model has seen, by itself or by the models that it starts or learns from.
 
-    Nothing, where that of one of them is not known. A store of soft targets does not tell.
+    Nothing, where that of one of them is not known. A store of soft targets does not tell. Copies
+    at other speeds count as their originals: who knows the one is no stranger to the other.
     """
-    seen = set(data.utt_ids)
+    seen = set(data.originals)
     for model in (*inputs.teachers, inputs.init, inputs.guide):
         if model is None:
             continue

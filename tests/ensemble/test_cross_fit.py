@@ -89,6 +89,16 @@ def test_each_utterance_is_labelled_by_the_teacher_that_has_not_seen_it(
     assert info["kl_teachers_to_mean"] == pytest.approx(0, abs=1e-6)
 
 
+def test_copies_at_other_speeds_are_not_new_to_those_who_saw_the_original(
+    dump: Dump, tmp_path: Path, make_features: Callable[..., Path]
+) -> None:
+    data = make_features("copies", 4, {f"sp0.9-{utt}": 6 for utt in UTTS})
+    (data / "utt2speed").write_text("".join(f"sp0.9-{utt} 0.9\n" for utt in sorted(UTTS)))
+    dump_targets(replace(dump, data=data), tmp_path / "out")
+    members = read_table(tmp_path / "out" / "members.txt")
+    assert members == {f"sp0.9-{u}": str(k + 1) for k, fold in enumerate(FOLDS) for u in fold}
+
+
 def test_weights_are_those_of_the_teachers_that_label(
     dump: Dump, make_teacher: Callable[..., str], tmp_path: Path
 ) -> None:
