@@ -150,8 +150,8 @@ note_agreement() {
   for method in $(frame_methods); do
     found=
     for n in $(seq "$seeds"); do
-      found+=" $(asr-kd inspect-targets "$exp/seed$n/ctc/$method/targets" |
-        sed -n 's/.*tokens of the mean for one of a teacher *//p')"
+      found+=$(awk '/"tokens_kept"/ {printf " %.2f", $2}' \
+        "$exp/seed$n/ctc/$method/targets/manifest.json")
     done
     notes+=("$method: tokens of the average for one of a teacher's, on the training set:$found.")
   done
