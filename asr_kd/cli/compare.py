@@ -38,6 +38,10 @@ def compare_verb(
     normaliser: Normaliser = "none",
     alignment: Alignment = "levenshtein",
     partial: Partial = False,
+    frames: Annotated[
+        bool,
+        typer.Option("--frames/--no-frames", help="Frame accuracies too; not of other labels."),
+    ] = True,
     baseline: Annotated[
         str | None, typer.Option("--baseline", help="Compare all others with this system alone.")
     ] = None,
@@ -73,7 +77,7 @@ def compare_verb(
     from asr_kd.report.pairs import Chosen
 
     settings = Settings(
-        tuple(ref or ()), tuple(utt2spk or ()), config, normaliser, alignment, partial,
+        tuple(ref or ()), tuple(utt2spk or ()), config, normaliser, alignment, partial, frames,
         Chosen(baseline, tuple(difference or ())), fail_if_worse, alpha,
     )  # fmt: skip
     compare(systems or [], out, title, note or [], settings)

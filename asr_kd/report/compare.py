@@ -35,6 +35,7 @@ class Settings:
         normaliser: name, or a file of rules.
         alignment: method.
         partial: score what all have.
+        frames: whether frame accuracies are compared.
         chosen: which pairs.
         fail_if_worse: the system that must not be worse than another.
         alpha: level of that test.
@@ -46,6 +47,7 @@ class Settings:
     normaliser: str = "none"
     alignment: Method = "levenshtein"
     partial: bool = False
+    frames: bool = True
     chosen: Chosen = field(default_factory=Chosen)
     fail_if_worse: str | None = None
     alpha: float = 0.05
@@ -76,7 +78,9 @@ def compare(
     if rank_and_world()[0] != 0:
         return
     settings = settings or Settings()
-    scoring = Scoring(normaliser(settings.normaliser), settings.alignment, settings.partial)
+    scoring = Scoring(
+        normaliser(settings.normaliser), settings.alignment, settings.partial, settings.frames
+    )
     sources = find_sources(systems, settings.refs, settings.utt2spks, settings.config)
     artefact = None
     if out is not None:  # before any work: what is read must not be replaced
@@ -168,6 +172,7 @@ def _artefact(
         "normaliser": scoring.normaliser.to_dict(),
         "alignment": scoring.alignment,
         "partial": scoring.partial,
+        "frames": scoring.frames,
         "fail_if_worse": [settings.fail_if_worse, settings.alpha],
         "intervals": METHOD,
         "format": FORMAT,
@@ -190,6 +195,8 @@ def _options(
         options.append(("--alignment", settings.alignment))
     if settings.partial:
         options.append(("--partial", ""))
+    if not settings.frames:
+        options.append(("--no-frames", ""))
     if chosen.baseline is not None:
         options.append(("--baseline", chosen.baseline))
     options += [("--difference", pair) for pair in chosen.differences]

@@ -24,11 +24,13 @@ class Scoring:
         normaliser: what is done to both sides before.
         alignment: method of `score.alignment.align`.
         partial: score the utterances that the reference and all systems have, refuse none.
+        frames: whether frame accuracies are read; not where systems have other labels.
     """
 
     normaliser: Normaliser = NONE
     alignment: Method = "levenshtein"
     partial: bool = False
+    frames: bool = True
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,7 +81,7 @@ def _read_set(name: str, sources: Sequence[Source], scoring: Scoring) -> Compari
             if loaded and one.ref.text == loaded[0].ref.text:
                 one = replace(one, ref=loaded[0].ref)  # one copy in memory
             loaded.append(one)
-            measured.append(_read_frames(source))
+            measured.append(_read_frames(source) if scoring.frames else None)
         except InputError as error:
             faults += error.faults
     if faults:
@@ -206,7 +206,7 @@ def _frame_faults(sources: Sequence[Source], measured: Sequence[Frames | None]) 
         if frames.ali != theirs.ali:
             yield (
                 f"{path}: frame accuracy against another alignment than {first}; decode both with "
-                f"the same --ali"
+                f"the same --ali, or leave it out with --no-frames where their labels differ"
             )
         elif frames.lengths() != theirs.lengths():
             yield f"{path}: frames of other utterances or lengths than {first}"

@@ -77,7 +77,7 @@ table() {
     for role in ensemble hard-student; do systems+=("tied-$role@$n=$decoded/seed$n/$role"); done
   done
   asr-kd compare "${systems[@]}" --title "AN4, context-dependent beside monophone states" \
-    --out "$work/compare$part" "${options[@]}"
+    --no-frames --out "$work/compare$part" "${options[@]}"
   cp "$work/compare$part/RESULTS.md" "$results"
   echo "table written to $results" >&2
 }

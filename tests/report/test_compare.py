@@ -8,7 +8,7 @@ import pytest
 
 from asr_kd.errors import InputError
 from asr_kd.report import outputs
-from asr_kd.report.compare import compare
+from asr_kd.report.compare import Settings, compare
 from asr_kd.report.statistics import Statistics
 from asr_kd.report.systems import read_systems
 
@@ -265,6 +265,19 @@ def test_every_reason_against_a_comparison_is_listed(decode_dir: DecodeDir) -> N
         f"{ali}: frame accuracy against another alignment",
     ):  # fmt: skip
         assert text in message
+
+
+def test_words_of_systems_with_other_labels_are_compared_without_frames(
+    decode_dir: DecodeDir, tmp_path: Path
+) -> None:
+    hyp = _hyp([0] * len(REF))
+    one = decode_dir("one", REF, hyp, UTT2SPK, _frames([1] * len(REF)))
+    two = decode_dir("two", REF, hyp, UTT2SPK, _frames([2] * len(REF)), ali="another")
+    out = tmp_path / "out"
+    compare([f"one={one}", f"two={two}"], out, "T", [], Settings(frames=False))
+    page = (out / "RESULTS.md").read_text()
+    assert "frame acc" not in page
+    assert "--no-frames" in page
 
 
 def test_arguments_and_folders_that_are_none(decode_dir: DecodeDir, tmp_path: Path) -> None:
