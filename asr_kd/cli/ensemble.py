@@ -87,6 +87,8 @@ def inspect_targets_verb(
     from asr_kd.ensemble.inspect import describe
 
     table = Table(show_header=False, box=None)
+    table.add_column()
+    table.add_column(overflow="fold")  # paths of teachers are long
     for name, value in describe(store).items():
         table.add_row(name, value)
     Console(soft_wrap=True).print(table)

@@ -68,7 +68,7 @@ def test_from_download_to_a_table(mirror: str, tmp_path: Path) -> None:
     utts = {line.split()[0] for line in (exp / "tied/ali.scp").read_text().splitlines()}
     originals = {utt for utt in utts if not utt.startswith("sp")}
     assert utts == {mark + utt for utt in originals for mark in ("", "sp0.9-", "sp1.1-")}
-    labels = json.loads((exp / "seed1/student/labels.json").read_text())
+    labels = json.loads((exp / "seed1/student/model.json").read_text())["label_set"]
     assert labels["kind"].startswith("tied-states")
     assert set(TargetStore.open(exp / "seed1/targets")) == utts
     # The student alone turns sound into text.
