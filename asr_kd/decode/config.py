@@ -1,11 +1,14 @@
 """What decoding needs to know beside the models, the features and the graph."""
 
+import json
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from asr_kd.artefact import read_manifest
 from asr_kd.config import C, Config
 
 
@@ -110,3 +113,10 @@ def _filled(config: C, defaults: dict[str, Any]) -> C:
     """The configuration with other defaults."""
     unset = {key: value for key, value in defaults.items() if key not in config.model_fields_set}
     return config.model_copy(update=unset)
+
+
+def read_scales(folder: Path) -> Scales:
+    """The scales of a decode directory."""
+    read_manifest(folder, "decode")
+    stored = json.loads((folder / "scales.json").read_text(encoding="utf-8"))
+    return Scales(**{name: stored[name] for name in Scales.model_fields})

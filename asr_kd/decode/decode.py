@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from asr_kd.artefact import Artefact, read_manifest
+from asr_kd.artefact import Artefact
 from asr_kd.config import config_dict
 from asr_kd.data.directory import DataDir
-from asr_kd.decode.config import DecodeConfig, Scales, default_scales
+from asr_kd.decode.config import DecodeConfig, Scales, default_scales, read_scales
 from asr_kd.decode.nbest import Candidate, Keep
 from asr_kd.decode.results import frame_figures, write_results
 from asr_kd.decode.system import Setup, Timer, open_system
@@ -213,13 +213,6 @@ def _graph_faults(setup: Setup) -> list[str]:
     except InputError as error:
         return error.faults
     return []
-
-
-def read_scales(folder: Path) -> Scales:
-    """The scales of a decode directory."""
-    read_manifest(folder, "decode")
-    stored = json.loads((folder / "scales.json").read_text(encoding="utf-8"))
-    return Scales(**{name: stored[name] for name in Scales.model_fields})
 
 
 def decode_shard(

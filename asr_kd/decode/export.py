@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from asr_kd.artefact import Artefact, read_manifest
 from asr_kd.config import config_dict, write_config
-from asr_kd.decode.config import DecodeConfig
-from asr_kd.decode.decode import read_scales
+from asr_kd.decode.config import DecodeConfig, read_scales
 from asr_kd.decode.transcribe import DECODE_YAML
 from asr_kd.decode.unit_decoder import is_ctc
 from asr_kd.errors import AsrKdError, InputError

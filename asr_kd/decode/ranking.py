@@ -18,8 +18,7 @@ from pydantic import Field, PositiveFloat
 
 from asr_kd.artefact import Manifest, read_manifest
 from asr_kd.config import Config, config_dict
-from asr_kd.decode.config import Scales
-from asr_kd.decode.decode import read_scales
+from asr_kd.decode.config import Scales, read_scales
 from asr_kd.decode.nbest import NBEST, Candidate, errors_of, read_nbest
 from asr_kd.errors import InputError
 from asr_kd.io.table import read_table

@@ -12,7 +12,7 @@ from typing import Any
 from asr_kd.artefact import MANIFEST, Artefact, hash_input, read_manifest
 from asr_kd.config import Config, config_dict
 from asr_kd.decode.ranking import Decoded, LmGrid, LmScales, Ranking, tune_lm
-from asr_kd.decode.results import write_words
+from asr_kd.decode.words import write_words
 from asr_kd.errors import InputError
 from asr_kd.io.atomic import write_text
 from asr_kd.io.table import read_table

@@ -1,6 +1,8 @@
 import gzip
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -214,3 +216,8 @@ def test_command_line_and_comparison(folder: Path) -> None:
     oracle = 100 * one.info["nbest"]["oracle"]["wer"]
     shown = f"{oracle:.2f}% ({one.info['nbest']['mean_length']:.1f})"
     assert best == f"decoded {shown}; rescored {shown}."
+
+
+def test_lists_are_rescored_without_loading_torch() -> None:
+    program = "import sys, asr_kd.decode.rescore; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
