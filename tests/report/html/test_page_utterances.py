@@ -175,6 +175,7 @@ def test_by_keyboard_alone(build: SimpleNamespace, open_report) -> None:
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")  # opens the filters
     assert page.get_by_label("Reference word").is_visible()
+    page.wait_for_timeout(500)  # on a loaded machine the list is laid out anew a moment later
     while page.evaluate("document.activeElement.id") != "clear":
         page.keyboard.press("Tab")
     page.keyboard.press("Tab")
