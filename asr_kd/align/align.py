@@ -9,13 +9,14 @@ from pydantic import NonNegativeFloat, PositiveInt
 
 from asr_kd.align.folder import Scores, align_shard, publish_alignment
 from asr_kd.align.viterbi import Aligner, SearchConfig
-from asr_kd.artefact import Artefact, hash_input
+from asr_kd.artefact import Artefact
 from asr_kd.config import Config, config_dict
 from asr_kd.data.directory import DataDir
 from asr_kd.ensemble.average import Mean
 from asr_kd.ensemble.scorer import Scorer
 from asr_kd.errors import InputError
 from asr_kd.labels.lang import Lang
+from asr_kd.models.description import model_hash
 from asr_kd.search.stages import with_transitions
 from asr_kd.shards import run_shards, split
 
@@ -74,10 +75,7 @@ def align(
     if transitions is None and len(models) == 1 and (Path(models[0]) / "topo.json").is_file():
         transitions = Path(models[0])
     inputs: dict[str, Path | str] = {"data": data, "lang": lang}
-    inputs |= {
-        f"model{i}": "=".join(hash_input(Path(part)) for part in model.split("="))
-        for i, model in enumerate(models)
-    }
+    inputs |= {f"model{i}": model_hash(model) for i, model in enumerate(models)}
     if transitions is not None:
         inputs["transitions"] = transitions
     artefact = Artefact(out, "align", config_dict(config), inputs)

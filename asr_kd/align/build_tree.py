@@ -38,7 +38,7 @@ class TreeConfig(Config):
     """Configuration of the verb `build-tree`.
 
     Attributes:
-        leaves: wanted in all trees together; about 300 for an hour of speech, 3,000 for 100.
+        leaves: wanted in all trees together.
         context: neighbours that matter, both (triphone) or the left one (left-biphone).
         min_frames: least frames of a leaf.
         deltas: order of the time derivatives appended to the features.

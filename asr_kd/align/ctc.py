@@ -14,7 +14,7 @@ from pydantic import PositiveInt
 from torchaudio.functional import forced_align
 
 from asr_kd.align.folder import report_failures
-from asr_kd.artefact import Artefact, hash_input
+from asr_kd.artefact import Artefact
 from asr_kd.config import Config, config_dict
 from asr_kd.data.directory import DataDir
 from asr_kd.ensemble.average import Mean
@@ -27,6 +27,7 @@ from asr_kd.labels.ctc import BLANK, frames_needed
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.priors import read_ali_labels, write_priors
 from asr_kd.labels.units import SETTINGS, Units
+from asr_kd.models.description import model_hash
 from asr_kd.shards import run_shards, split
 
 _logger = logging.getLogger("asr_kd.align")
@@ -106,10 +107,7 @@ def align_ctc(
             aligned. Utterances with more tokens than frames are skipped, counted and named.
     """
     inputs: dict[str, Path | str] = {"data": data, "tokens": tokens}
-    inputs |= {
-        f"model{i}": "=".join(hash_input(Path(part)) for part in model.split("="))
-        for i, model in enumerate(models)
-    }
+    inputs |= {f"model{i}": model_hash(model) for i, model in enumerate(models)}
     artefact = Artefact(out, "align-ctc", config_dict(config), inputs)
     if artefact.is_done():
         return

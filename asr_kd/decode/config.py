@@ -1,6 +1,7 @@
 """What decoding needs to know beside the models, the features and the graph."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -10,6 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from asr_kd.artefact import read_manifest
 from asr_kd.config import C, Config
+from asr_kd.errors import InputError
 
 
 class Scales(Config):
@@ -116,7 +118,24 @@ def _filled(config: C, defaults: dict[str, Any]) -> C:
 
 
 def read_scales(folder: Path) -> Scales:
-    """The scales of a decode directory."""
-    read_manifest(folder, "decode")
-    stored = json.loads((folder / "scales.json").read_text(encoding="utf-8"))
-    return Scales(**{name: stored[name] for name in Scales.model_fields})
+    """The scales of a decode directory.
+
+    Raises:
+        InputError: for another folder, or a damaged one.
+    """
+    return Scales(**stored_scales(folder, "decode", Scales.model_fields))
+
+
+def stored_scales(folder: Path, verb: str, names: Iterable[str]) -> dict[str, float]:
+    """Some numbers of scales.json in the output of `decode` or `rescore`.
+
+    Raises:
+        InputError: for the output of another verb, or a damaged file.
+    """
+    read_manifest(folder, verb)
+    path = folder / "scales.json"
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return {name: float(stored[name]) for name in names}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({error!r}); {verb} again") from None

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from asr_kd.artefact import MANIFEST, Artefact, hash_input, read_manifest
+from asr_kd.artefact import MANIFEST, Artefact, hash_input
 from asr_kd.config import Config, config_dict
+from asr_kd.decode.config import stored_scales
 from asr_kd.decode.ranking import Decoded, LmGrid, LmScales, Ranking, tune_lm
 from asr_kd.decode.words import write_words
 from asr_kd.errors import InputError
@@ -132,10 +133,10 @@ def _read(
             faults += error.faults
     if scales_from is not None:
         try:
-            read_manifest(scales_from, "rescore")
-            stored = json.loads((scales_from / "scales.json").read_text(encoding="utf-8"))
-            taken = LmScales(**{name: stored[name] for name in LmScales.model_fields})
-            under = {name: stored[name] for name in ("acoustic_scale", "prior_scale")}
+            under_names = ("acoustic_scale", "prior_scale")
+            stored = stored_scales(scales_from, "rescore", (*LmScales.model_fields, *under_names))
+            under = {name: stored.pop(name) for name in under_names}
+            taken = LmScales(**stored)
         except InputError as error:
             faults += error.faults
     if faults:

@@ -4,8 +4,6 @@ Statistics are a matrix (2, F + 1): the sums of the features and their count, th
 squares and a zero. They add up: those of a speaker are the sum of those of the utterances.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,18 +35,3 @@ def apply_cmvn(feats: Floats, stats: NDArray[np.floating]) -> Floats:
     """Takes off the mean and divides by the standard deviation: (T, F) → (T, F)."""
     mean, std = mean_and_std(stats)
     return ((feats - mean) / std).astype(np.float32)
-
-
-def global_stats(utterances: Mapping[str, Floats]) -> tuple[Stats, Stats]:
-    """Mean and standard deviation, (F,) each, over all frames, reading one utterance at a time.
-
-    Args:
-        utterances: utterance id → (T, F), a `FeatureReader` for one.
-
-    Raises:
-        ValueError: if there are no utterances.
-    """
-    total = sum(cmvn_stats(utterances[utt_id]) for utt_id in utterances)
-    if isinstance(total, int):
-        raise ValueError("no utterances to take statistics from")
-    return mean_and_std(total)

@@ -56,11 +56,6 @@ def _compose(
     return kaldifst.StdVectorFst(kaldifst.compose(left, right, match_side="right"))
 
 
-def training_graph(lang: Lang, word_ids: Sequence[int]) -> "kaldifst.StdVectorFst":
-    """The graph of one transcript; for many, keep a `TrainingGraphs`."""
-    return TrainingGraphs(lang)(word_ids)
-
-
 def decoding_graph(
     lang: Lang,
     grammar: "kaldifst.StdVectorFst",

@@ -1,11 +1,14 @@
 """The stage `train`: from feature and alignment folders to a published model."""
 
+import gc
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from torch import Tensor
@@ -46,7 +49,11 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
     artefact = Artefact(out, "train", config_dict(config), inputs.by_name())
     if artefact.is_done():
         return
-    fabric = make_fabric(config)
+    with processes(config) as fabric:
+        _train(inputs, config, artefact, fabric)
+
+
+def _train(inputs: TrainInputs, config: TrainConfig, artefact: Artefact, fabric: Fabric) -> None:
     data, dev = read_data(inputs, config)
     student, objective, selection, start, specialty = build(inputs, config, data, dev)
     network = student.network
@@ -89,13 +96,17 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
         remove_state(artefact.path)
         _logger.info(
             "%s: dev %s (epoch %d), %d parameters, %.0f frames/s",
-            out, DevScore(done.best_score, done.best_values), done.best_epoch, network.num_params,
-            done.frames / max(done.seconds, 1e-9),
+            artefact.path, DevScore(done.best_score, done.best_values), done.best_epoch,
+            network.num_params, done.frames / max(done.seconds, 1e-9),
         )  # fmt: skip
 
 
-def make_fabric(config: TrainConfig) -> Fabric:
+@contextmanager
+def processes(config: TrainConfig) -> Iterator[Fabric]:
     """One device here, or one a process as `torchrun` or `srun` started them.
+
+    At the end of the work their threads are joined: one that still lets go of a tensor while Python
+    ends would abort the process (pytorch pull 179291). After an error nothing waits for the others.
 
     Raises:
         AsrKdError: under `srun` without --ntasks-per-node, which says what runs on each machine.
@@ -115,7 +126,10 @@ def make_fabric(config: TrainConfig) -> Fabric:
         plugins=[LightningEnvironment()] if world == 1 else None,
     )
     fabric.launch()
-    return fabric
+    yield fabric
+    if dist.is_initialized():
+        gc.collect()  # what DDP holds of the group lies in cycles
+        dist.destroy_process_group()
 
 
 def _record_utterances(work: Path, data: AlignedData, inputs: TrainInputs) -> None:

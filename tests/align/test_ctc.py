@@ -99,6 +99,24 @@ def test_an_alignment_beside_its_tokens(
     assert read.num_outputs.tolist() == [5, 6, 4]
 
 
+def test_another_model_behind_the_same_description_aligns_again(
+    inputs: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    data, tokens, model = inputs
+    write_table(data / "utt2num_frames", {utt: str(n) for utt, n in LENGTHS.items()})
+    description = tmp_path / "model.yaml"
+    description.write_text("source: model\nsubsampling: 2\nrepeat: false\n")
+    out = tmp_path / "ali"
+    align_ctc(data, tokens, [str(description)], out, AlignCtcConfig())
+    before = read_manifest(out).fingerprint
+    checkpoint = Checkpoint.load(model)
+    with torch.no_grad():
+        next(checkpoint.model.parameters()).add_(1.0)
+    checkpoint.save(model)
+    align_ctc(data, tokens, [str(description)], out, AlignCtcConfig())
+    assert read_manifest(out).fingerprint != before
+
+
 def test_faults_are_named_together(inputs: tuple[Path, Path, Path], tmp_path: Path) -> None:
     data, tokens, model = inputs
     write_tokens(tokens, TOKENS | {"spk-1": [1, 3], "spk-2": [0]})

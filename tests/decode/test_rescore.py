@@ -139,6 +139,10 @@ def test_scales_tuned_on_dev_are_the_best_of_the_grid(folder: Path) -> None:
     rescore(folder / "test", folder / "test2", RescoreConfig(), lm=folder / "large.arpa",
             old_lm=folder / "loop.arpa", scales_from=folder / "dev2")  # fmt: skip
     assert hyp(folder / "test2") == slow_choice(folder / "test", large, chosen)
+    (folder / "dev2/scales.json").write_text('{"lm_scale": 1.0}')
+    with pytest.raises(InputError, match=r"dev2/scales.json: damaged .*rescore again"):
+        rescore(folder / "test", folder / "test3", RescoreConfig(), lm=folder / "large.arpa",
+                old_lm=folder / "loop.arpa", scales_from=folder / "dev2")  # fmt: skip
 
 
 def test_faults_are_refused_together(folder: Path, toy: Any, tmp_path: Path) -> None:

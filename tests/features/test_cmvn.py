@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from asr_kd.features.cmvn import apply_cmvn, cmvn_stats, global_stats, mean_and_std
+from asr_kd.features.cmvn import apply_cmvn, cmvn_stats, mean_and_std
 
 FEATS = (50 + 3 * np.random.default_rng(0).standard_normal((40, 4))).astype(np.float32)
 
@@ -46,16 +46,6 @@ def test_features_stay_as_they_are() -> None:
     before = FEATS.copy()
     apply_cmvn(FEATS, cmvn_stats(FEATS))
     np.testing.assert_array_equal(FEATS, before)
-
-
-def test_global_statistics_are_those_of_all_frames_together() -> None:
-    utterances = {"a": FEATS[:7], "b": FEATS[7:30], "c": FEATS[30:]}
-    mean, std = global_stats(utterances)
-    np.testing.assert_allclose(mean, FEATS.astype(np.float64).mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(std, FEATS.astype(np.float64).std(axis=0), rtol=1e-8)
-    assert mean.dtype == std.dtype == np.float64
-    with pytest.raises(ValueError, match="no utterances"):
-        global_stats({})
 
 
 def test_statistics_survive_float32_on_disk() -> None:

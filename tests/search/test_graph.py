@@ -13,7 +13,7 @@ from asr_kd.labels.topology import Topology
 from asr_kd.search.decoder import GraphDecoder
 from asr_kd.search.decoder import Path as DecodedPath
 from asr_kd.search.grammar_fst import grammar_fst
-from asr_kd.search.graph import TrainingGraphs, decoding_graph, training_graph
+from asr_kd.search.graph import TrainingGraphs, decoding_graph
 from asr_kd.search.ngram import Entry, NgramModel
 
 # Two homophones (BE, BEE), a prefix (B of BE), a word with two variants, an <UNK> of silence.
@@ -57,7 +57,7 @@ def planted(lang: Lang, pdf_ids: np.ndarray, strength: float = 20.0) -> np.ndarr
 
 
 def align(lang: Lang, words: str, scores: np.ndarray) -> DecodedPath:
-    graph = training_graph(lang, [lang.words[word] for word in words.split()])
+    graph = TrainingGraphs(lang)([lang.words[word] for word in words.split()])
     return GraphDecoder(graph, len(lang.label_set), beam=100.0).decode(scores)
 
 

@@ -27,7 +27,7 @@ from asr_kd.train.config import (
     ShiftConfig,
     TrainConfig,
 )
-from asr_kd.train.stage import make_fabric, train
+from asr_kd.train.stage import processes, train
 from asr_kd.train.state import load_state
 
 
@@ -180,8 +180,11 @@ def test_srun_without_tasks_per_machine_says_what_to_give(monkeypatch: pytest.Mo
     monkeypatch.setenv("SLURM_PROCID", "0")
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
     monkeypatch.delenv("SLURM_NTASKS_PER_NODE", raising=False)
-    with pytest.raises(AsrKdError, match="--ntasks-per-node"):
-        make_fabric(TrainConfig())
+    with (
+        pytest.raises(AsrKdError, match="--ntasks-per-node"),
+        processes(TrainConfig()),
+    ):
+        pass
 
 
 def test_faults_of_data_labels_and_teachers_are_named_together(corpus: Any) -> None:

@@ -40,10 +40,6 @@ class HmmTopology:
         """The states of a phone."""
         return self.entries[self.entry_of[phone]]
 
-    def num_pdf_classes(self, phone: int) -> int:
-        """How many distributions a phone has in one context."""
-        return 1 + max(max(s.pdf_class, s.loop_class) for s in self.states(phone))
-
     @cached_property
     def is_hmm(self) -> bool:
         """Whether a state emits by one distribution; false for the topology of chain models."""

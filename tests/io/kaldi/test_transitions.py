@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from asr_kd.errors import InputError
 from asr_kd.io.kaldi.gmm import read_gmms
 from asr_kd.io.kaldi.stream import KaldiReader
-from asr_kd.io.kaldi.topology import read_topology
+from asr_kd.io.kaldi.topology import NO_PDF, read_topology
 from asr_kd.io.kaldi.transitions import TransitionModel, read_transition_model
 
 
@@ -29,7 +29,8 @@ def test_what_a_transition_id_means(kaldi: Any) -> None:
     assert model.log_probs[2] == pytest.approx(math.log(0.25))
     assert model.topology.is_hmm
     assert model.topology.all_emit
-    assert [model.topology.num_pdf_classes(phone) for phone in (1, 2, 3)] == [2, 1, 1]
+    classes = [{s.pdf_class for s in model.topology.states(p)} - {NO_PDF} for p in (1, 2, 3)]
+    assert classes == [{0, 1}, {0}, {0}]
 
 
 def test_self_loops_with_pdfs_of_their_own(kaldi: Any) -> None:
