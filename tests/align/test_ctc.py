@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,7 @@ def test_another_model_behind_the_same_description_aligns_again(
     out = tmp_path / "ali"
     align_ctc(data, tokens, [str(description)], out, AlignCtcConfig())
     before = read_manifest(out).fingerprint
-    checkpoint = Checkpoint.load(model)
+    checkpoint = replace(Checkpoint.load(model))  # without the digest of the old weights
     with torch.no_grad():
         next(checkpoint.model.parameters()).add_(1.0)
     checkpoint.save(model)
