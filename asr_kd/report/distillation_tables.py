@@ -51,7 +51,7 @@ def distillation_tables(
 def _knowledge(
     figures: Sequence[RoleFigures], rows: Sequence[Row], partial: Partial | None, gain: bool
 ) -> Table:
-    params, rtf = costs_columns(rows)
+    params, rtf, latency = costs_columns(rows)
     columns: Columns = [
         names_column(rows),
         (
@@ -69,6 +69,7 @@ def _knowledge(
             [_range(one.multiply_adds) for one in figures],
         ),
         rtf,
+        latency,
         (
             Column("bytes", "Of the files of all models."),
             [_range(one.num_bytes, "B") for one in figures],

@@ -186,6 +186,11 @@ def common_facts(
         facts.append((
             "RTF", "CPU seconds of one core per second of speech, model and search together.",
         ))  # fmt: skip
+    if any(d.info.get("latency_ms") is not None for one in comparisons for d in one.decodings):
+        facts.append((
+            "Latency", "of a system that streams: milliseconds of speech that must follow a frame, "
+            "at most, before its output is known; computation comes on top.",
+        ))  # fmt: skip
     return facts
 
 

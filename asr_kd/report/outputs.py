@@ -122,6 +122,7 @@ def systems_csv(sets: Sequence[SetFigures]) -> str:
         "set", "system", "folders", "scored", "of", "utterances", "words", *ends,
         "substitutions", "deletions", "insertions", "params", "rtf", "cross_entropy",
         "cross_entropy_low", "cross_entropy_high", "calibration_error", "multiply_adds", "bytes",
+        "latency_ms",
     ]  # fmt: skip
     lines = []
     for one in sets:
@@ -139,6 +140,7 @@ def systems_csv(sets: Sequence[SetFigures]) -> str:
                 *_ends(more.cross_entropy), more.calibration_error,
                 None if more.multiply_adds is None else more.multiply_adds[1],
                 None if more.num_bytes is None else more.num_bytes[1],
+                None if row.latency_ms is None else row.latency_ms[1],
             ])  # fmt: skip
     return _csv(header, lines)
 

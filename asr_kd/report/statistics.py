@@ -51,9 +51,10 @@ class Row:
         ser: share of sentences with an error.
         cer: character error rate.
         operations: mean substitutions, deletions, insertions of a folder.
-        params: smallest and largest number of parameters of a folder; as the next two, None where
+        params: smallest and largest number of parameters of a folder; as the next one, None where
             a folder does not say it.
         rtf: mean CPU seconds per second of speech: forward, search.
+        latency_ms: smallest and largest of a folder, in milliseconds; None where one cannot stream.
         partial: partial paths, and decoded utterances, of all folders together.
         share: of the ensemble's gain in frame accuracy; None where the role has none, where there
             is no gain, or where its interval includes 0.
@@ -68,6 +69,7 @@ class Row:
     operations: tuple[float, float, float]
     params: tuple[int, int] | None
     rtf: tuple[float, float] | None
+    latency_ms: tuple[float, float] | None
     partial: tuple[int, int] | None
     share: Estimate | None
 
@@ -158,6 +160,7 @@ class Statistics:
         info = [folder.info for folder in folders]
         params = [one["params"] for one in info if one.get("params") is not None]
         rtf = [(one["rtf"]["forward"], one["rtf"]["search"]) for one in info if "rtf" in one]
+        latency = [one["latency_ms"] for one in info if one.get("latency_ms") is not None]
         partial = [(one["partial"], one["utterances"]) for one in info if "partial" in one]
         return Row(
             role=role,
@@ -169,6 +172,7 @@ class Statistics:
             operations=tuple((operations / len(folders)).tolist()),
             params=(min(params), max(params)) if len(params) == len(folders) else None,
             rtf=tuple(np.mean(rtf, axis=0).tolist()) if len(rtf) == len(folders) else None,
+            latency_ms=(min(latency), max(latency)) if len(latency) == len(folders) else None,
             partial=tuple(np.sum(partial, axis=0).tolist()) if partial else None,
             share=self._share(role),
         )

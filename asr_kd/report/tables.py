@@ -85,12 +85,16 @@ def names_column(rows: Sequence[Row]) -> tuple[Column, Sequence[Cell]]:
 
 
 def costs_columns(rows: Sequence[Row]) -> Columns:
-    """Parameters and time."""
+    """Parameters, time, and for how long a system that streams waits."""
     return [
         (Column("params", "Parameters of all models together."), [_params(row) for row in rows]),
         (
             Column("RTF", "CPU seconds of one core per second of speech."),
             [EMPTY if r.rtf is None else Cell(f"{sum(r.rtf):.3f}", sum(r.rtf)) for r in rows],
+        ),
+        (
+            Column("latency ms", "Speech that must follow a frame before its output is known."),
+            [_latency(row) for row in rows],
         ),
     ]
 
@@ -180,6 +184,13 @@ def _params(row: Row) -> Cell:
         return EMPTY
     low, high = (size(n) for n in row.params)
     return Cell(low if low == high else f"{low} to {high}", row.params[0])
+
+
+def _latency(row: Row) -> Cell:
+    if row.latency_ms is None:
+        return EMPTY
+    low, high = row.latency_ms
+    return Cell(f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}", high)
 
 
 def _paths(row: Row) -> Cell:

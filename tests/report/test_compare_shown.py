@@ -207,6 +207,29 @@ def test_costs_and_quality_in_csv(tmp_path: Path, decode_dir: Callable[..., Path
     assert row.endswith("| — | — | 0.030 | — |")
 
 
+def test_latency_of_systems_that_stream(tmp_path: Path, decode_dir: Callable[..., Path]) -> None:
+    words = {"s-1": "a b", "s-2": "c d"}
+    speakers = {"s-1": "s", "s-2": "t"}
+    latencies = {
+        "teacher": None, "half@1": None, "half@2": 30.0, "student@1": 120.0, "student@2": 240.0,
+    }  # fmt: skip
+    made = [
+        f"{system}={decode_dir(system, words, words, speakers, latency_ms=ms)}"
+        for system, ms in latencies.items()
+    ]
+    compare(made, tmp_path / "out", "T", [])
+    with (tmp_path / "out" / "systems.csv").open() as file:
+        rows = {row["system"]: row["latency_ms"] for row in csv.DictReader(file)}
+    assert rows == {"teacher": "", "half": "", "student": "240.0"}
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    told = {row["role"]: row["latency_ms"] for row in results["sets"][0]["rows"]}
+    assert told == {"teacher": None, "half": None, "student": [120.0, 240.0]}
+    page = (tmp_path / "out" / "RESULTS.md").read_text()
+    table = re.search(r"^\| system .* latency ms \|\n(?:\|.*\n)+", page, re.MULTILINE)
+    assert table is not None
+    assert re.findall(r" ([^|]+) \|$", table[0], re.MULTILINE)[2:] == ["—", "—", "120 to 240"]
+
+
 @pytest.mark.parametrize(("correct", "said"), [(3, "the ensemble loses"), (5, "may gain nothing")])
 def test_why_kept_is_not_defined(
     tmp_path: Path, decode_dir: Callable[..., Path], correct: int, said: str
