@@ -6,10 +6,13 @@
 
 usage_methods="plain init guided frames nbest"
 methods=$usage_methods
-own_options="  --methods LIST    plain, which all others need, and those of [$methods] to compare"
+streaming=guided
+own_options="  --methods LIST    plain, which all others need, and those of [$methods] to compare
+  --streaming NAME  the method whose teachers a student that streams learns from, or none [$streaming]"
 own_option() {
   case $1 in
     --methods) methods=$2 ;;
+    --streaming) streaming=$2 ;;
     *) return 1 ;;
   esac
 }
@@ -24,6 +27,8 @@ they spell are averaged. open: any words, by prefixes, without a language model.
   "Students are of one size, start, input and length of training: student-alone learns by CTC \
 alone; the others from the stored average of a method's teachers (nbest: from the lists), and by \
 CTC."
+  "streaming: students that see little of what follows, as configs/*/ctc/streaming.yaml says, and \
+no more of a speaker than that; their teachers see all."
 )
 
 need_methods() {
@@ -35,6 +40,10 @@ need_methods() {
     fi
   done
   if [[ " $methods " != *" plain "* ]]; then methods="plain $methods"; fi
+  if [[ " none $(frame_methods | paste -sd ' ') " != *" $streaming "* ]]; then
+    echo "$0: --streaming $streaming: expected none, or one of --methods with frames" >&2
+    exit 2
+  fi
   if [ -z "$dry_run" ] && ! [ -e "$feats/train/manifest.json" ]; then
     echo "$0: no $feats/train; first: recipes/$name/run.sh --work $work --stop-stage 2" >&2
     exit 2
@@ -113,7 +122,13 @@ dump_lists() {  # dump_lists seedN/ctc/lists
   asr-kd dump-nbest "${models[@]}" --data "$feats/train" --units "$exp/ctc/units" --out "$exp/$1"
 }
 
-train_student() {  # train_student seedN/ctc/student/METHOD, or .../alone
+ctc_students() {  # of all repetitions
+  local student
+  for student in alone $methods; do of_all "ctc/student/$student"; done
+  if [ "$streaming" != none ]; then of_all ctc/streaming/alone "ctc/streaming/$streaming"; fi
+}
+
+train_student() {  # train_student seedN/ctc/student/METHOD, or .../alone; likewise ctc/streaming
   local folder=$exp/${1%%/*}/ctc
   case ${1##*/} in
     alone) train_ctc "$1" ;;
@@ -158,7 +173,7 @@ note_agreement() {
 }
 
 ctc_table() {  # ctc_table TITLE
-  local title=$1 systems=() options=() method set of n teacher role note student
+  local title=$1 systems=() options=() method set of n teacher role note student students
   for method in $methods; do
     if [ "$method" != nbest ]; then
       options+=(--difference "$method-ensemble:$method-teacher")
@@ -170,6 +185,11 @@ ctc_table() {  # ctc_table TITLE
     esac
     options+=(--difference "$method-student:student-alone")
   done
+  students=$(for student in alone $methods; do echo "student/$student"; done)
+  if [ "$streaming" != none ]; then
+    options+=(--difference "$streaming-streaming:streaming-alone")
+    students+=" streaming/alone streaming/$streaming"
+  fi
   for set in $test_sets; do
     for n in $(seq "$seeds"); do
       for method in $(frame_methods); do
@@ -183,11 +203,11 @@ ctc_table() {  # ctc_table TITLE
           systems+=("$method-$role@$n:$of")
         done
       done
-      for student in alone $methods; do
-        role=$student-student
-        if [ "$student" = alone ]; then role=student-alone; fi
-        systems+=("$role@$n:$set=$exp/decode_$set/seed$n/ctc/student/$student")
-        systems+=("$role@$n:$set-open=$exp/open_$set/seed$n/ctc/student/$student")
+      for student in $students; do
+        role=${student#*/}-${student%/*}
+        if [ "${student#*/}" = alone ]; then role=${student%/*}-alone; fi
+        systems+=("$role@$n:$set=$exp/decode_$set/seed$n/ctc/$student")
+        systems+=("$role@$n:$set-open=$exp/open_$set/seed$n/ctc/$student")
       done
     done
   done
@@ -204,7 +224,7 @@ spelling_teachers() {  # spelling_teachers TITLE LM
   local own students
   need_methods
   own=$(frame_methods | grep -vx plain || true)
-  students=$(for student in alone $methods; do of_all "ctc/student/$student"; done)
+  students=$(ctc_students)
   if begin_stage 1 "units, tokens, graph"; then
     prepare_units "$2"
   fi

@@ -96,11 +96,15 @@ def test_from_features_to_a_table(tmp_path: Path) -> None:
     sets = json.loads((work / "compare_ctc" / "results.json").read_text())["sets"]
     words, any_words = ({r["role"]: r["wer"]["value"] for r in one["rows"]} for one in sets)
     own = [f"{m}-{role}" for m in ("plain", "guided") for role in ("teacher", "ensemble", "shared")]
-    assert set(any_words) == {*own, *(f"{m}-student" for m in METHODS), "student-alone"}
+    students = {*(f"{m}-student" for m in METHODS), "student-alone"}
+    assert set(any_words) == {*own, *students, "guided-streaming", "streaming-alone"}
     assert set(words) == {role for role in any_words if not role.endswith("shared")}
     # Letters are far apart: a model that gets many wrong is none that the recipe means.
     assert all(wer < 0.2 for wer in words.values()), words
     assert all(wer < 0.4 for wer in any_words.values()), any_words
+    latency = {row["role"]: row["latency_ms"] for row in sets[0]["rows"]}
+    streaming = {role for role, ms in latency.items() if ms is not None}
+    assert streaming == {"guided-streaming", "streaming-alone"}
     lost = {}
     for method in ("plain", "guided"):
         store = work / "exp/seed1/ctc" / method / "targets/manifest.json"
