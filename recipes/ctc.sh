@@ -23,7 +23,7 @@ they start from the first plain teacher; guided: it guides their spikes; frames:
 cross-entropy with the alignment that it makes; nbest: the plain teachers' lists of whole \
 sequences, scored by all of them."
   "ensemble: frames are averaged; shared: the teachers search together, and probabilities of what \
-they spell are averaged. open: any words, by prefixes, without a language model."
+they spell are averaged."
   "Students are of one size, start, input and length of training: student-alone learns by CTC \
 alone; the others from the stored average of a method's teachers (nbest: from the lists), and by \
 CTC."
@@ -122,10 +122,14 @@ dump_lists() {  # dump_lists seedN/ctc/lists
   asr-kd dump-nbest "${models[@]}" --data "$feats/train" --units "$exp/ctc/units" --out "$exp/$1"
 }
 
-ctc_students() {  # of all repetitions
+students_of_a_repetition() {
   local student
-  for student in alone $methods; do of_all "ctc/student/$student"; done
-  if [ "$streaming" != none ]; then of_all ctc/streaming/alone "ctc/streaming/$streaming"; fi
+  for student in alone $methods; do echo "student/$student"; done
+  if [ "$streaming" != none ]; then printf '%s\n' streaming/alone "streaming/$streaming"; fi
+}
+
+role_of() {  # role_of KIND/METHOD, or KIND/alone
+  if [ "${1#*/}" = alone ]; then echo "${1%/*}-alone"; else echo "${1#*/}-${1%/*}"; fi
 }
 
 train_student() {  # train_student seedN/ctc/student/METHOD, or .../alone; likewise ctc/streaming
@@ -172,59 +176,68 @@ note_agreement() {
   done
 }
 
-ctc_table() {  # ctc_table TITLE
-  local title=$1 systems=() options=() method set of n teacher role note student students
-  for method in $methods; do
-    if [ "$method" != nbest ]; then
-      options+=(--difference "$method-ensemble:$method-teacher")
-      options+=(--difference "$method-shared:$method-teacher")
-    fi
-    case $method in
-      plain | nbest) ;;
-      *) options+=(--difference "$method-ensemble:plain-ensemble") ;;
-    esac
-    options+=(--difference "$method-student:student-alone")
+# Two tables, each of one question: words of the language model, and any words.
+ctc_tables() {  # ctc_tables TITLE
+  local systems=() options=() note noted=() method set n teacher student role
+  for note in "$(recipe_note)" "${notes[@]}"; do noted+=(--note "$note"); done
+  for method in $(frame_methods); do
+    options+=(--difference "$method-ensemble:$method-teacher")
+    if [ "$method" != plain ]; then options+=(--difference "$method-ensemble:plain-ensemble"); fi
   done
-  students=$(for student in alone $methods; do echo "student/$student"; done)
+  for method in $methods; do options+=(--difference "$method-student:student-alone"); done
   if [ "$streaming" != none ]; then
     options+=(--difference "$streaming-streaming:streaming-alone")
-    students+=" streaming/alone streaming/$streaming"
   fi
   for set in $test_sets; do
     for n in $(seq "$seeds"); do
       for method in $(frame_methods); do
         for teacher in $(teachers_of "$n" "ctc/$method/"); do
           systems+=("$method-teacher@$n:$set=$exp/decode_$set/$teacher")
-          systems+=("$method-teacher@$n:$set-open=$exp/open_$set/$teacher")
         done
         systems+=("$method-ensemble@$n:$set=$exp/decode_$set/seed$n/ctc/$method/ensemble")
-        for role in ensemble shared; do
-          of=$set-open=$exp/open_$set/seed$n/ctc/$method/$role
-          systems+=("$method-$role@$n:$of")
-        done
       done
-      for student in $students; do
-        role=${student#*/}-${student%/*}
-        if [ "${student#*/}" = alone ]; then role=${student%/*}-alone; fi
-        systems+=("$role@$n:$set=$exp/decode_$set/seed$n/ctc/$student")
-        systems+=("$role@$n:$set-open=$exp/open_$set/seed$n/ctc/$student")
+      for student in $(students_of_a_repetition); do
+        systems+=("$(role_of "$student")@$n:$set=$exp/decode_$set/seed$n/ctc/$student")
       done
     done
   done
-  for note in "$(recipe_note)" "${notes[@]}"; do options+=(--note "$note"); done
-  asr-kd compare "${systems[@]}" --title "$title" --out "$work/compare$part" "${options[@]}"
-  cp "$work/compare$part/RESULTS.md" "$results"
-  echo "table written to $results" >&2
+  ctc_table "$1" "" "$results"
+
+  systems=() options=()
+  for method in $(frame_methods); do
+    options+=(--difference "$method-shared:$method-teacher")
+    options+=(--difference "$method-shared:$method-ensemble")
+  done
+  for set in $test_sets; do
+    for n in $(seq "$seeds"); do
+      for method in $(frame_methods); do
+        for teacher in $(teachers_of "$n" "ctc/$method/"); do
+          systems+=("$method-teacher@$n:$set=$exp/open_$set/$teacher")
+        done
+        for role in ensemble shared; do
+          systems+=("$method-$role@$n:$set=$exp/open_$set/seed$n/ctc/$method/$role")
+        done
+      done
+    done
+  done
+  ctc_table "$1; any words, without a language model" _open "${results%.md}_open.md"
+}
+
+ctc_table() {  # ctc_table TITLE SUFFIX FILE: of the caller's systems, options and notes
+  asr-kd compare "${systems[@]}" --title "$1" --out "$work/compare$part$2" "${options[@]}" \
+    "${noted[@]}"
+  cp "$work/compare$part$2/RESULTS.md" "$3"
+  echo "table written to $3" >&2
 }
 
 functions+=(train_ctc train_teacher align_tokens spellers_of dump_average dump_lists train_student
   decode_words decode_open)
 
 spelling_teachers() {  # spelling_teachers TITLE LM
-  local own students
+  local own student students
   need_methods
   own=$(frame_methods | grep -vx plain || true)
-  students=$(ctc_students)
+  students=$(for student in $(students_of_a_repetition); do of_all "ctc/$student"; done)
   if begin_stage 1 "units, tokens, graph"; then
     prepare_units "$2"
   fi
@@ -244,10 +257,10 @@ spelling_teachers() {  # spelling_teachers TITLE LM
     in_parallel decode_words $(ctc_teachers $(frame_methods)) \
       $(of_methods ensemble $(frame_methods)) $students
     in_parallel decode_open $(ctc_teachers $(frame_methods)) \
-      $(of_methods ensemble $(frame_methods)) $(of_methods shared $(frame_methods)) $students
+      $(of_methods ensemble $(frame_methods)) $(of_methods shared $(frame_methods))
   fi
   if begin_stage 6 "results"; then
     note_agreement
-    ctc_table "$1"
+    ctc_tables "$1"
   fi
 }
