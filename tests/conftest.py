@@ -11,7 +11,9 @@ import hypothesis
 import pytest
 
 # A busy machine is no fault of the code.
-hypothesis.settings.register_profile("asr_kd", deadline=None)
+hypothesis.settings.register_profile(
+    "asr_kd", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("asr_kd")
 
 # Real corpora stand beside a developer's checkout; a user has none of them.
