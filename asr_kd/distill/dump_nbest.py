@@ -41,9 +41,6 @@ from asr_kd.shards import run_shards, split
 
 _logger = logging.getLogger("asr_kd.distill")
 _SHARD_SIZE = 200  # utterances
-# CTC's loss wants finite numbers: this stands for the logarithm of 0, and no sum of others is below
-# half of it.
-_NEVER = -1e9
 
 
 @dataclass(frozen=True)
@@ -167,9 +164,7 @@ def nbest_entries(
     tokens = pad_sequence(rows, batch_first=True)[None]
     lengths = torch.tensor([[len(row) for row in rows]])
     frames = torch.tensor([stacked.shape[1]])
-    finite = stacked.clamp_min(_NEVER)
-    each = torch.cat([sequence_log_probs(x[None], frames, tokens, lengths) for x in finite])
-    each = each.masked_fill(each < _NEVER / 2, -torch.inf)
+    each = torch.cat([sequence_log_probs(x[None], frames, tokens, lengths) for x in stacked])
     scores = average_scores(each, weights, search.mean)
     entries = [
         Entry(float(scores[i]), tuple(each[:, i].tolist()), found[i]) for i in range(len(found))
