@@ -157,6 +157,14 @@ def test_faults_come_together_before_the_work(setting: Setting) -> None:
     assert not list(root.glob("*out*"))
 
 
+def test_an_empty_utterance_is_named(setting: Setting) -> None:
+    posts = {utt: each[0] for utt, each in setting.posts.items()} | {"a-2": np.zeros((0, 4))}
+    silent = archive(setting.root, "silent", posts, UNITS.label_set)
+    dump = replace(setting.dump, teachers=(silent, silent))
+    with pytest.raises(InputError, match="a-2: an empty utterance: no frame of ark:"):
+        dump_nbest(dump, setting.root / "lists")
+
+
 def test_an_impossible_utterance_is_named(setting: Setting) -> None:
     posts = {utt: each[0].copy() for utt, each in setting.posts.items()}
     posts["b-1"] = np.full((3, 4), -np.inf)
