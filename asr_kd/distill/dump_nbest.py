@@ -3,7 +3,7 @@
 Teachers of CTC that spike at different frames have no frame in common to average, but the same
 sequences: they search together, each over its own paths, and the probabilities of whole sequences
 are averaged. The search keeps a few prefixes only; what it finds is then scored exactly, over all
-paths, by every teacher.
+paths, by every teacher. There is no language model in either.
 """
 
 import logging
@@ -54,7 +54,8 @@ class NbestDump:
         units: folder of units, whose labels the teachers have.
         n: longest list.
         prefixes: that the search keeps after each frame, at least `n`.
-        mean: of the teachers' probabilities of sequences, in search and scores.
+        mean: of the teachers' probabilities of sequences, in search and scores; see
+            `average_scores`.
         weights: of the teachers; None for equal ones.
         device: where networks run: cpu, cuda, or auto.
         trust: whether programs that can run any code may be loaded.
