@@ -253,4 +253,7 @@ def test_pseudo_labels_are_the_sure_ones(setting: Setting) -> None:
     assert (out / "left_out.txt").read_text().startswith("a-2 token score -0.51")
     with pytest.raises(InputError, match=r"none of 3 .* the highest posterior is 1\.0000"):
         pseudo_label(lists, setting.root / "none", PseudoLabelConfig(min_token_score=0.0))
+    dump_nbest(replace(setting.dump, n=1), setting.root / "single")
+    with pytest.raises(InputError, match=r"one hypothesis for each utterance(.|\n)*--n 8"):
+        pseudo_label(setting.root / "single", out, PseudoLabelConfig(min_posterior=0.5))
     assert not (setting.root / "none").exists()
