@@ -8,6 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from asr_kd.labels.ctc import BLANK
 from asr_kd.train.config import AugmentConfig, MaskConfig, ShiftConfig, SpeedConfig, WarpConfig
 
 Feats = NDArray[np.float32]
@@ -75,6 +76,36 @@ def change_speed(feats: Feats, config: SpeedConfig, rng: Rng) -> tuple[Feats, ND
     share = (at - before).astype(np.float32)[:, None]
     changed = feats[before] * (1 - share) + feats[after] * share
     return changed, np.floor(at + 0.5).astype(np.int64)
+
+
+def keep_spikes(source: NDArray[np.int64], path: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Frames by whose labels CTC's tokens are not lost where a change of speed skips frames.
+
+    A token may have one frame alone. Where that is skipped, it takes the place of a blank beside
+    it; only between other tokens there is no room for it.
+
+    Args:
+        source: of each frame now the nearest one before the change (T',), in the order of time.
+        path: label of each frame before the change (T,).
+
+    Returns:
+        (T',), in the order of time.
+    """
+    kept = source.copy()
+    skipped = np.setdiff1d(np.flatnonzero(path != BLANK), source)
+    for frame in skipped.tolist():
+        after, token = int(np.searchsorted(kept, frame)), path[frame]
+        around = range(after - 2, after + 2)
+        far, near, next_near, next_far = (
+            int(path[kept[at]]) if 0 <= at < len(kept) else -1 for at in around
+        )
+        if token in (near, next_near):
+            continue  # a longer stretch of it
+        if near == BLANK and far != token:  # beside its like it would be one with it
+            kept[after - 1] = frame
+        elif next_near == BLANK and next_far != token:
+            kept[after] = frame
+    return kept
 
 
 def shift_images(feats: Feats, config: ShiftConfig, rng: Rng) -> Feats:
