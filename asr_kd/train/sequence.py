@@ -63,6 +63,8 @@ def sequence_faults(
     ctc, distill = config.ctc, config.distill
     if inputs.guide is None and ctc.guide_weight != CtcConfig().guide_weight:
         yield f"ctc.guide_weight is {ctc.guide_weight:g}, and there is no guide: give --guide MODEL"
+    if ctc.criterion != CtcConfig().criterion and not dev.has_tokens:
+        yield f"ctc.criterion chooses by token sequences, and {dev.ali_dir} has no tokens.scp"
     if inputs.nbest is None and config.nbest != NbestConfig():
         yield "nbest.weight and nbest.scale are for lists of teachers: give --nbest LISTS"
     if not data.has_tokens and inputs.nbest is None:

@@ -147,6 +147,9 @@ def test_what_would_do_nothing_or_cannot_be_is_refused(spoken: Any, corpus: Any)
         (fault,) = refused(spoken, config(spoken, **values), **inputs)
         assert said in fault
     # A folder of HMM states
+    by_loss = CtcConfig(criterion="ctc-loss")
+    with pytest.raises(InputError, match="criterion chooses by token sequences"):
+        train(corpus.inputs, corpus.config(ctc=by_loss), corpus.root / "exp")
     with pytest.raises(InputError) as caught:
         train(replace(corpus.inputs, **guide), corpus.config(), corpus.root / "exp")
     assert any("has no tokens.scp" in fault for fault in caught.value.faults)
