@@ -79,10 +79,11 @@ def change_speed(feats: Feats, config: SpeedConfig, rng: Rng) -> tuple[Feats, ND
 
 
 def keep_spikes(source: NDArray[np.int64], path: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Frames by whose labels CTC's tokens are not lost where a change of speed skips frames.
+    """Frames by whose labels CTC's tokens stay what they are where a change of speed skips frames.
 
-    A token may have one frame alone. Where that is skipped, it takes the place of a blank beside
-    it; only between other tokens there is no room for it.
+    A token may have one frame alone, and so may the blank between two that are equal. Where that is
+    skipped, it takes the place of the nearest frame that can be spared, those between moving by
+    one. Only with fewer frames than tokens need something is lost.
 
     Args:
         source: of each frame now the nearest one before the change (T',), in the order of time.
@@ -91,20 +92,27 @@ def keep_spikes(source: NDArray[np.int64], path: NDArray[np.integer]) -> NDArray
     Returns:
         (T',), in the order of time.
     """
+    changes = np.flatnonzero(path[1:] != path[:-1]) + 1
+    starts, ends = np.r_[0, changes], np.r_[changes, len(path)]
+    run_of = np.repeat(np.arange(len(starts)), ends - starts)
+    labels = path[starts]
+    needed = labels != BLANK
+    needed[1:-1] |= labels[:-2] == labels[2:]
     kept = source.copy()
-    skipped = np.setdiff1d(np.flatnonzero(path != BLANK), source)
-    for frame in skipped.tolist():
-        after, token = int(np.searchsorted(kept, frame)), path[frame]
-        around = range(after - 2, after + 2)
-        far, near, next_near, next_far = (
-            int(path[kept[at]]) if 0 <= at < len(kept) else -1 for at in around
-        )
-        if token in (near, next_near):
-            continue  # a longer stretch of it
-        if near == BLANK and far != token:  # beside its like it would be one with it
-            kept[after - 1] = frame
-        elif next_near == BLANK and next_far != token:
-            kept[after] = frame
+    for run in np.setdiff1d(np.flatnonzero(needed), run_of[source]).tolist():
+        frame = (starts[run] + ends[run]) // 2
+        place = int(np.searchsorted(kept, frame))
+        runs = run_of[kept]
+        spare = np.flatnonzero(~needed[runs] | (np.bincount(runs)[runs] > 1))
+        if not len(spare):
+            break
+        nearest = int(spare[np.abs(spare + 0.5 - place).argmin()])
+        if nearest < place:
+            kept[nearest : place - 1] = kept[nearest + 1 : place]
+            kept[place - 1] = frame
+        else:
+            kept[place + 1 : nearest + 1] = kept[place:nearest]
+            kept[place] = frame
     return kept
 
 
