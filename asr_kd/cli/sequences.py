@@ -36,9 +36,13 @@ def dump_nbest_verb(
     """Lists the most probable token sequences of each utterance, scored by every teacher.
 
     Teachers search together, each over its own paths: they need not have their spikes at the same
-    frames. The probabilities of whole sequences are averaged, by --mean and --weights. OUT/nbest.K
-    has a line for each hypothesis: utterance, number, the ensemble's score, each teacher's score,
-    tokens. Scores are natural logs of probabilities. train --nbest learns from the lists,
+    frames. There is no language model, neither in the search nor in the scores. What is found is
+    scored exactly, over all paths, by each teacher: log p_m of the whole sequence. The ensemble's
+    score averages these: the log of the mean of the probabilities, log Σ w_m·p_m, or with --mean
+    geometric the mean of the logs, Σ w_m·log p_m, by which any one teacher can rule a sequence out.
+
+    OUT/nbest.K has a line for each hypothesis: utterance, number, the ensemble's score, each
+    teacher's score, tokens; scores are natural logs. train --nbest learns from the lists,
     pseudo-label takes the best.
 
     A killed run goes on with the shards that are missing.

@@ -23,20 +23,33 @@ def sequence_log_probs(
         token_lengths: (B,) or (B,N); 0 asks for blanks alone.
 
     Returns:
-        (B,) or (B,N), natural log; −∞, and no gradient, where the frames are too few.
+        (B,) or (B,N), natural log; −∞, and no gradient, where no path has a probability: the
+        frames are too few, or all paths need a label whose logit is −∞.
     """
-    entries = tokens.shape[1:-1].numel()
-    log_post = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
-    lengths = lengths.repeat_interleave(entries)
-    flat, flat_lengths = tokens.flatten(0, -2), token_lengths.flatten()
     # torch's gradient is that of the logits before a softmax, not of any log_post: the softmax
-    # must stay here. zero_infinity: an infinite loss would put NaN into gradients weighted by 0.
-    losses = functional.ctc_loss(
-        log_post.repeat_interleave(entries, 0).transpose(0, 1),
-        flat, lengths, flat_lengths, BLANK, "none", zero_infinity=True,
-    )  # fmt: skip
-    log_probs = (-losses).masked_fill(_too_short(lengths, flat, flat_lengths), -torch.inf)
-    return log_probs.reshape(token_lengths.shape)
+    # must stay here.
+    log_post = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+    log_post = log_post.transpose(0, 1)
+    never = log_post.isneginf()
+    if tokens.ndim == 2:
+        return _log_probs(log_post, never, lengths, tokens, token_lengths)
+    # One place of the lists after the other: all N at once would want N copies of the posteriors.
+    places = zip(tokens.unbind(1), token_lengths.unbind(1), strict=True)
+    return torch.stack([_log_probs(log_post, never, lengths, *place) for place in places], 1)
+
+
+def _log_probs(
+    log_post: Tensor, never: Tensor, lengths: Tensor, tokens: Tensor, token_lengths: Tensor
+) -> Tensor:
+    """Log-posteriors (T',B,V), where they are −∞, tokens (B,L) and both lengths -> (B,)."""
+    log_post = log_post.view_as(log_post)
+    losses = functional.ctc_loss(log_post, tokens, lengths, token_lengths, BLANK, "none")
+    if log_post.requires_grad:
+        # torch gives NaN there, and to an infinite loss even where its weight is 0.
+        gone = never | losses.isposinf()[:, None]
+        if bool(gone.any()):
+            log_post.register_hook(lambda gradient: gradient.masked_fill(gone, 0.0))
+    return -losses
 
 
 def ctc_loss(
@@ -46,13 +59,6 @@ def ctc_loss(
 
     Returns:
         (sum over utterances in nats, number of valid frames): a sum over the same frames as that
-        of a frame-level loss, to which it can be added. ∞ where tokens do not fit the frames.
+        of a frame-level loss, to which it can be added. ∞ where one is impossible.
     """
     return -sequence_log_probs(logits, lengths, tokens, token_lengths).sum(), lengths.sum()
-
-
-def _too_short(lengths: Tensor, tokens: Tensor, token_lengths: Tensor) -> Tensor:
-    """Whether the frames (B,) are fewer than the tokens need (B,) bool."""
-    later = torch.arange(1, max(tokens.shape[1], 1), device=tokens.device)
-    repeated = (tokens[:, 1:] == tokens[:, :-1]) & (later < token_lengths[:, None])
-    return lengths < token_lengths + repeated.sum(1)

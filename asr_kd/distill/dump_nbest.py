@@ -3,7 +3,7 @@
 Teachers of CTC that spike at different frames have no frame in common to average, but the same
 sequences: they search together, each over its own paths, and the probabilities of whole sequences
 are averaged. The search keeps a few prefixes only; what it finds is then scored exactly, over all
-paths, by every teacher.
+paths, by every teacher. There is no language model in either.
 """
 
 import logging
@@ -41,9 +41,6 @@ from asr_kd.shards import run_shards, split
 
 _logger = logging.getLogger("asr_kd.distill")
 _SHARD_SIZE = 200  # utterances
-# CTC's loss wants finite numbers: this stands for the logarithm of 0, and no sum of others is below
-# half of it.
-_NEVER = -1e9
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,8 @@ class NbestDump:
         units: folder of units, whose labels the teachers have.
         n: longest list.
         prefixes: that the search keeps after each frame, at least `n`.
-        mean: of the teachers' probabilities of sequences, in search and scores.
+        mean: of the teachers' probabilities of sequences, in search and scores; see
+            `average_scores`.
         weights: of the teachers; None for equal ones.
         device: where networks run: cpu, cuda, or auto.
         trust: whether programs that can run any code may be loaded.
@@ -167,9 +165,7 @@ def nbest_entries(
     tokens = pad_sequence(rows, batch_first=True)[None]
     lengths = torch.tensor([[len(row) for row in rows]])
     frames = torch.tensor([stacked.shape[1]])
-    finite = stacked.clamp_min(_NEVER)
-    each = torch.cat([sequence_log_probs(x[None], frames, tokens, lengths) for x in finite])
-    each = each.masked_fill(each < _NEVER / 2, -torch.inf)
+    each = torch.cat([sequence_log_probs(x[None], frames, tokens, lengths) for x in stacked])
     scores = average_scores(each, weights, search.mean)
     entries = [
         Entry(float(scores[i]), tuple(each[:, i].tolist()), found[i]) for i in range(len(found))

@@ -5,6 +5,11 @@ Knowledge Distillation" (2019). CTC leaves open at which frame a token has its s
 model finds other places: frames cannot be averaged. Where the guide's most probable label is a
 token, the model is to find that token probable at that frame; where it is the blank, nothing is
 asked for.
+
+The loss is theirs as it is described elsewhere, `L_CTC + L_G` with `L_G = −Σ M∘P`: posteriors
+themselves are summed, not their logarithms, and there is no mean over frames. (The descriptions
+leave open what M is where the guide says blank; here it is 0.) `ctc.guide_weight` is ours, theirs
+is its default, 1. The guide hears what the model hears, changes of speed and all.
 """
 
 import torch

@@ -83,12 +83,19 @@ def pseudo_label(lists: Path, out: Path, config: PseudoLabelConfig) -> None:
         config: the thresholds.
 
     Raises:
-        InputError: for lists that cannot be read, and where no utterance is kept.
+        InputError: for lists that cannot be read, where no utterance is kept, and for a
+            min_posterior in lists of one, whose posterior is always 1.
     """
     artefact = Artefact(out, "pseudo-label", config_dict(config), {"lists": lists})
     if artefact.is_done():
         return
-    _, label_set, found = read_lists(lists)
+    header, label_set, found = read_lists(lists)
+    if header.n == 1 and config.min_posterior:
+        raise InputError(
+            f"min_posterior is {config.min_posterior:g}, and {lists} has one hypothesis for each "
+            f"utterance, with nothing to hold it against: make longer lists (dump-nbest --n 8), or "
+            f"set min_token_score"
+        )
     units = Units.read(lists)
     label_set.require_same(units.label_set, f"{lists}/labels.json", f"{lists}/units.model")
     best = {utt: entries[0].tokens for utt, entries in found.items()}

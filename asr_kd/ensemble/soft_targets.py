@@ -42,6 +42,15 @@ class SoftTargets(NamedTuple):
         numbers = torch.arange(self.num_frames, device=self.indptr.device)
         return numbers.repeat_interleave(self.indptr.diff(), output_size=len(self.labels))
 
+    def best(self) -> Tensor:
+        """The most probable label of each frame (N,) int64; 0 where none is kept."""
+        frames = self.frames()
+        top = torch.zeros_like(self.left).scatter_reduce(0, frames, self.probs, "amax")
+        is_top = self.probs == top[frames]
+        best = torch.zeros_like(self.indptr[1:])
+        best[frames[is_top]] = self.labels[is_top]
+        return best
+
     def dense(self, num_labels: int) -> Tensor:
         """(N,V) probabilities, with what is left spread evenly over the labels not kept."""
         others = (num_labels - self.indptr.diff()).clamp_min(1)

@@ -243,9 +243,12 @@ def same_num_frames(utt_id: str, names: Sequence[str], log_posts: Sequence[Tenso
     """T of one utterance's posteriors (T,V) from several sources.
 
     Raises:
-        InputError: naming the utterance and each source's number of frames if they differ.
+        InputError: naming the utterance and each source's number of frames if they differ, or if
+            there is none.
     """
     counts = [len(log_post) for log_post in log_posts]
+    if not any(counts):
+        raise InputError(f"{utt_id}: an empty utterance: no frame of {', '.join(names)}")
     if len(set(counts)) > 1:
         said = ", ".join(f"{name} has {n}" for name, n in zip(names, counts, strict=True))
         raise InputError(f"{utt_id}: numbers of frames differ: {said}")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from asr_kd.labels.ctc import BLANK
 from asr_kd.train.config import AugmentConfig, MaskConfig, ShiftConfig, SpeedConfig, WarpConfig
 
 Feats = NDArray[np.float32]
@@ -75,6 +76,44 @@ def change_speed(feats: Feats, config: SpeedConfig, rng: Rng) -> tuple[Feats, ND
     share = (at - before).astype(np.float32)[:, None]
     changed = feats[before] * (1 - share) + feats[after] * share
     return changed, np.floor(at + 0.5).astype(np.int64)
+
+
+def keep_spikes(source: NDArray[np.int64], path: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Frames by whose labels CTC's tokens stay what they are where a change of speed skips frames.
+
+    A token may have one frame alone, and so may the blank between two that are equal. Where that is
+    skipped, it takes the place of the nearest frame that can be spared, those between moving by
+    one. Only with fewer frames than tokens need something is lost.
+
+    Args:
+        source: of each frame now the nearest one before the change (T',), in the order of time.
+        path: label of each frame before the change (T,).
+
+    Returns:
+        (T',), in the order of time.
+    """
+    changes = np.flatnonzero(path[1:] != path[:-1]) + 1
+    starts, ends = np.r_[0, changes], np.r_[changes, len(path)]
+    run_of = np.repeat(np.arange(len(starts)), ends - starts)
+    labels = path[starts]
+    needed = labels != BLANK
+    needed[1:-1] |= labels[:-2] == labels[2:]
+    kept = source.copy()
+    for run in np.setdiff1d(np.flatnonzero(needed), run_of[source]).tolist():
+        frame = (starts[run] + ends[run]) // 2
+        place = int(np.searchsorted(kept, frame))
+        runs = run_of[kept]
+        spare = np.flatnonzero(~needed[runs] | (np.bincount(runs)[runs] > 1))
+        if not len(spare):
+            break
+        nearest = int(spare[np.abs(spare + 0.5 - place).argmin()])
+        if nearest < place:
+            kept[nearest : place - 1] = kept[nearest + 1 : place]
+            kept[place - 1] = frame
+        else:
+            kept[place + 1 : nearest + 1] = kept[place:nearest]
+            kept[place] = frame
+    return kept
 
 
 def shift_images(feats: Feats, config: ShiftConfig, rng: Rng) -> Feats:

@@ -150,17 +150,20 @@ def build(
     with _collecting(faults):
         selection = _select_frames(config, data)
     graph_faults = list(mmi_faults(inputs, config, data))
-    faults += [*sequence_faults(inputs, config, data), *graph_faults]
-    objective: Objective = HardLabels()
-    teachers: Teachers | None = None
+    faults += [*sequence_faults(inputs, config, data, dev), *graph_faults]
+    guide: Teachers | None = None
     with _collecting(faults):
-        if data.has_tokens or inputs.nbest is not None:
-            guide = Teachers([inputs.guide], config.distill, data) if inputs.guide else None
-            objective = TokenSequences(config.ctc, guide)
+        if inputs.guide is not None and (data.has_tokens or inputs.nbest is not None):
+            guide = Teachers([inputs.guide], config.distill, data)
+    lists: NbestTargets | None = None
     with _collecting(faults):
-        if inputs.nbest is not None and isinstance(objective, TokenSequences):
+        if inputs.nbest is not None:
             fastest = config.augment.speed.fastest
-            objective.lists = NbestTargets(inputs.nbest, config.nbest, data, fastest)
+            lists = NbestTargets(inputs.nbest, config.nbest, data, fastest)
+    objective: Objective = HardLabels()
+    if data.has_tokens or lists is not None:
+        objective = TokenSequences(config.ctc, guide, lists)
+    teachers: Teachers | None = None
     with _collecting(faults):
         if inputs.teachers:
             teachers = Teachers(inputs.teachers, config.distill, data)

@@ -19,7 +19,7 @@ from asr_kd.features.spec import FeatureSpec, read_spec
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.priors import read_ali_labels
 from asr_kd.models.checkpoint import Checkpoint, CmvnMode
-from asr_kd.train.augment import Augment, tile
+from asr_kd.train.augment import Augment, keep_spikes, tile
 from asr_kd.train.labels import FrameRate, Labels, read_labels
 from asr_kd.train.selection import FrameSelection
 
@@ -213,7 +213,7 @@ def augmented_batch(
         rng = np.random.default_rng((seed, epoch, index))
         feats, source = augment.perturb(data.feats(index), rng)
         source = output_frames(source, data.subsampling)
-        labels = others = data.pdf_ids(index)[source]
+        labels = others = _labels_at(data, index, source)
         share = augment.mix_weight(rng)
         if share < 1.0:
             other = int(rng.integers(len(data)))
@@ -234,6 +234,14 @@ def augmented_batch(
         return batch
     weight = torch.from_numpy(np.concatenate(shares))
     return replace(batch, mixed_pdf_ids=_labels(second), mix_weight=weight)
+
+
+def _labels_at(data: AlignedData, index: int, source: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Labels of an utterance at its frames `source` (T',)."""
+    pdf_ids = data.pdf_ids(index)
+    if data.has_alignment and data.label_set.is_ctc:
+        source = keep_spikes(source, pdf_ids)
+    return pdf_ids[source]
 
 
 def output_frames(source: NDArray[np.int64], subsampling: int) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from asr_kd.ensemble.average import average
 from asr_kd.ensemble.soft_targets import SoftTargets
 from asr_kd.ensemble.store import TargetStore
 from asr_kd.errors import InputError
+from asr_kd.train.augment import keep_spikes
 from asr_kd.train.config import DistillConfig
 from asr_kd.train.dataset import AlignedData, Batch
 from asr_kd.train.student import StudentOutput
@@ -122,6 +123,8 @@ class Distillation(Objective):
 class StoredTargets(Distillation):
     """Distillation from a soft-target store; a change of speed picks the nearest stored frame.
 
+    Of CTC, whose tokens may have one frame alone, see `keep_spikes`.
+
     Raises:
         InputError: where the store does not fit data or configuration, with both values.
     """
@@ -131,6 +134,7 @@ class StoredTargets(Distillation):
     ) -> None:
         super().__init__(config, hard or HardLabels())
         self.store = TargetStore.open(path, verify=True)
+        self._is_ctc = data.label_set.is_ctc
         faults = self._faults()
         if config.loss == "logits" and self.store.header.keep != "all":
             faults.append(
@@ -160,10 +164,14 @@ class StoredTargets(Distillation):
 
     def targets(self, batch: Batch) -> SoftTargets:
         """See `Distillation`."""
-        starts = np.cumsum([0, *(self.store.num_frames(utt) for utt in batch.utt_ids[:-1])])
-        rows = np.concatenate([start + s for start, s in zip(starts, batch.source, strict=True)])
-        stored = take_frames(self.store.batch(batch.utt_ids), torch.from_numpy(rows))
-        return stored.to(batch.feats.device)
+        stored = self.store.batch(batch.utt_ids)
+        starts = np.cumsum([0, *(self.store.num_frames(utt) for utt in batch.utt_ids)])
+        sources = batch.source
+        if self._is_ctc:
+            paths = np.split(stored.best().numpy(), starts[1:-1])
+            sources = [keep_spikes(*each) for each in zip(sources, paths, strict=True)]
+        rows = np.concatenate([k + s for k, s in zip(starts[:-1], sources, strict=True)])
+        return take_frames(stored, torch.from_numpy(rows)).to(batch.feats.device)
 
 
 class OnlineTeachers(Distillation):

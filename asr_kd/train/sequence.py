@@ -56,9 +56,15 @@ class TokenSequences(Objective):
         return total, batch.outputs.sum()
 
 
-def sequence_faults(inputs: TrainInputs, config: TrainConfig, data: AlignedData) -> Iterator[str]:
+def sequence_faults(
+    inputs: TrainInputs, config: TrainConfig, data: AlignedData, dev: AlignedData
+) -> Iterator[str]:
     """What is asked for of token sequences, or in spite of them, in vain."""
     ctc, distill = config.ctc, config.distill
+    if inputs.guide is None and ctc.guide_weight != CtcConfig().guide_weight:
+        yield f"ctc.guide_weight is {ctc.guide_weight:g}, and there is no guide: give --guide MODEL"
+    if ctc.criterion != CtcConfig().criterion and not dev.has_tokens:
+        yield f"ctc.criterion chooses by token sequences, and {dev.ali_dir} has no tokens.scp"
     if inputs.nbest is None and config.nbest != NbestConfig():
         yield "nbest.weight and nbest.scale are for lists of teachers: give --nbest LISTS"
     if not data.has_tokens and inputs.nbest is None:
@@ -67,6 +73,11 @@ def sequence_faults(inputs: TrainInputs, config: TrainConfig, data: AlignedData)
         if ctc.weight != CtcConfig().weight or ctc.frame_weight:
             yield f"ctc.weight and ctc.frame_weight: {data.ali_dir} has no tokens.scp"
         return
+    if not dev.has_tokens:
+        yield (
+            f"{dev.ali_dir} has no tokens.scp, by which the dev set chooses among models of token "
+            f"sequences: make it (encode-text)"
+        )
     if ctc.weight and not data.has_tokens:
         yield (
             f"ctc.weight is {ctc.weight:g}, and there are no tokens: give a folder with tokens.scp "

@@ -135,7 +135,7 @@ def processes(config: TrainConfig) -> Iterator[Fabric]:
 def _record_utterances(work: Path, data: AlignedData, inputs: TrainInputs) -> None:
     """Says what the model has seen, by itself or by the models that it starts or learns from.
 
-    Nothing, where that of one of them is not known. A store of soft targets does not tell. Copies
+    Nothing, where that of one of them is not known. Stored targets and lists do not tell. Copies
     at other speeds count as their originals: who knows the one is no stranger to the other.
     """
     seen = set(data.originals)

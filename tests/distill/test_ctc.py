@@ -74,3 +74,45 @@ def test_what_does_not_fit_is_impossible_and_spoils_no_gradient() -> None:
     assert gradient.isfinite().all()
     assert gradient[0].abs().sum() > 0
     assert ctc_loss(logits[:3], LENGTHS[:3], *padded([[1, 1, 1]] * 3))[0] == torch.inf
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_labels_without_probability(enumerated: Any, dtype: torch.dtype) -> None:
+    """Rows 0 and 1 never say 1; row 2 says it at one frame alone; row 3 says blank for certain."""
+    never = torch.zeros(4, 5, 3, dtype=torch.bool)
+    never[:2, :, 1] = never[2, 1:, 1] = never[3, :, 1:] = True
+    logits = make_logits(dtype).detach().masked_fill(never, -torch.inf).requires_grad_()
+    sequences = ([1], [2], [1, 2], [])
+    tokens, token_lengths = padded(sequences)
+    log_probs = sequence_log_probs(logits, LENGTHS, tokens, token_lengths)
+    assert log_probs.isneginf().tolist() == [True, False, False, False]
+    assert log_probs[3] == 0
+    for weight in (0.0, 1.0):  # an impossible sequence spoils nothing even where it is counted
+        weighted = weight * log_probs[0].clamp_min(-1.0) + log_probs[1:].sum()
+        (gradient,) = torch.autograd.grad(weighted, logits, retain_graph=True)
+        assert not gradient[0].any()
+        assert not gradient[never].any()
+    for row in (1, 2):
+        x = logits[row, : LENGTHS[row]].detach().requires_grad_()
+        expected = enumerated(x, sequences[row])
+        torch.testing.assert_close(log_probs[row], expected)
+        finite = x.detach().clamp_min(-1e3).requires_grad_()  # the limit: a probability of e^-1000
+        (theirs,) = torch.autograd.grad(enumerated(finite, sequences[row]), finite)
+        torch.testing.assert_close(gradient[row, : len(x)], theirs, atol=1e-5, rtol=0)
+    assert ctc_loss(logits[:1], LENGTHS[:1], tokens[:1], token_lengths[:1])[0] == torch.inf
+
+
+def test_lists_share_the_posteriors() -> None:
+    """What is kept for the backward pass does not grow with the lists by their size."""
+    logits = torch.randn(4, 5, 50, requires_grad=True)
+    tokens = torch.tensor([[[1, 2], [2, 1], [1, 1], [2, 0]]] * 4)
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        sequence_log_probs(logits, LENGTHS, tokens, torch.tensor([[2, 2, 2, 1]] * 4))
+    large = [size for size in kept.values() if size >= logits.nbytes]
+    assert large == [logits.nbytes]

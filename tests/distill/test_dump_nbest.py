@@ -157,6 +157,14 @@ def test_faults_come_together_before_the_work(setting: Setting) -> None:
     assert not list(root.glob("*out*"))
 
 
+def test_an_empty_utterance_is_named(setting: Setting) -> None:
+    posts = {utt: each[0] for utt, each in setting.posts.items()} | {"a-2": np.zeros((0, 4))}
+    silent = archive(setting.root, "silent", posts, UNITS.label_set)
+    dump = replace(setting.dump, teachers=(silent, silent))
+    with pytest.raises(InputError, match="a-2: an empty utterance: no frame of ark:"):
+        dump_nbest(dump, setting.root / "lists")
+
+
 def test_an_impossible_utterance_is_named(setting: Setting) -> None:
     posts = {utt: each[0].copy() for utt, each in setting.posts.items()}
     posts["b-1"] = np.full((3, 4), -np.inf)
@@ -245,4 +253,7 @@ def test_pseudo_labels_are_the_sure_ones(setting: Setting) -> None:
     assert (out / "left_out.txt").read_text().startswith("a-2 token score -0.51")
     with pytest.raises(InputError, match=r"none of 3 .* the highest posterior is 1\.0000"):
         pseudo_label(lists, setting.root / "none", PseudoLabelConfig(min_token_score=0.0))
+    dump_nbest(replace(setting.dump, n=1), setting.root / "single")
+    with pytest.raises(InputError, match=r"one hypothesis for each utterance(.|\n)*--n 8"):
+        pseudo_label(setting.root / "single", out, PseudoLabelConfig(min_posterior=0.5))
     assert not (setting.root / "none").exists()

@@ -39,9 +39,11 @@ def test_keeps_the_most_probable_until_the_mass(
     targets = codec.decode(codec.encode(log_probs))
     torch.testing.assert_close(targets.dense(num_labels).sum(1), torch.ones(num_frames))
     assert targets.indptr.dtype == targets.labels.dtype == torch.int64
+    best = targets.best()
     for n, row in enumerate(log_probs.double().exp()):
         entries = slice(int(targets.indptr[n]), int(targets.indptr[n + 1]))
         labels, probs = targets.labels[entries], targets.probs[entries].double()
+        assert float(probs[labels == best[n]]) == float(probs.max())
         kept, others = row[labels], np.delete(row.numpy(), labels)
         assert len(set(labels.tolist())) == len(labels) == min(max(1, len(labels)), cap, num_labels)
         if len(others):

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 
+from asr_kd.labels.ctc import collapse, frames_needed
 from asr_kd.train.augment import (
     Augment,
     FrequencyWarp,
     change_speed,
+    keep_spikes,
     mask,
     shift_images,
     tile,
@@ -168,3 +170,42 @@ def test_perturbed_images_move() -> None:
     dots = {int(frame.argmax()) for frame in moved}
     assert dots == {5 * y + x for y in (1, 2, 3) for x in (0, 1, 2)}
     assert source.tolist() == list(range(100))
+
+
+def test_no_spike_of_one_frame_is_lost_at_any_speed() -> None:
+    """As long as there are frames enough; like may stand beside like."""
+    rng = np.random.default_rng(5)
+    lost = 0
+    for gap in (2, 4, 8) * 50:
+        tokens = rng.integers(1, 4, 12)
+        path = np.concatenate([np.r_[np.zeros(rng.integers(1, gap), int), k] for k in tokens])
+        config = SpeedConfig(prob=1.0, low=0.8, high=1.3)
+        _, source = change_speed(np.zeros((len(path), 1), np.float32), config, rng)
+        kept = keep_spikes(source, path)
+        assert (np.diff(kept) >= 0).all()
+        lost += collapse(path[source]).tolist() != tokens.tolist()
+        if frames_needed(tokens) <= len(source):
+            assert collapse(path[kept]).tolist() == tokens.tolist()
+        if gap == 8:
+            assert np.abs(kept - source).max() <= 1
+    assert lost > 20
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "kept"),
+    [
+        ([0, 1, 0, 2], [0, 2, 3], [1, 2, 3]),
+        ([1, 0, 1, 0], [0, 1, 3], [0, 1, 2]),  # not beside its like
+        ([0, 1, 0, 1], [0, 2, 3], [1, 2, 3]),
+        ([0, 1, 1, 0], [0, 1, 3], [0, 1, 3]),  # its other frame is there
+        ([3, 1, 2], [0, 2], [0, 2]),  # no room
+        ([0, 0, 1], [0, 1], [0, 2]),
+        ([0, 1, 2, 3, 0], [0, 1, 3, 4], [1, 2, 3, 4]),  # another one moves
+        ([0, 0, 1, 0, 1], [0, 1, 2, 4], [0, 2, 3, 4]),  # a blank that parts two
+        ([1], [0], [0]),
+    ],
+)
+def test_a_skipped_spike_takes_the_place_of_what_can_be_spared(
+    path: list[int], source: list[int], kept: list[int]
+) -> None:
+    assert keep_spikes(np.array(source), np.array(path)).tolist() == kept

@@ -112,6 +112,10 @@ def test_tokens_outside_of_the_label_set_and_utterances_without_any(
 def test_an_alignment_of_another_rate_and_one_that_is_missing(spoken: Any) -> None:
     hybrid = config(spoken, ctc=CtcConfig(frame_weight=1.0))
     assert "has no ali.scp: align" in refused(spoken, hybrid)[0]
+    unspoken = spoken.root / "dev_late"
+    (unspoken / "tokens.scp").unlink()
+    (fault,) = refused(spoken, dev_ali=unspoken)
+    assert f"{unspoken} has no tokens.scp" in fault
     late = spoken.root / "late"
     faults = refused(spoken, config(spoken, model=MODEL.model_copy(update={
         "subsampling": MODEL.subsampling.model_copy(update={"factor": 3})
@@ -133,6 +137,7 @@ def test_what_would_do_nothing_or_cannot_be_is_refused(spoken: Any, corpus: Any)
     mixed = AugmentConfig(mix=MixConfig(prob=0.5))
     for values, inputs, said in (
         ({"ctc": CtcConfig(weight=0.0)}, {}, "nothing is left to learn"),
+        ({"ctc": CtcConfig(guide_weight=2.0)}, {}, "give --guide MODEL"),
         ({"augment": mixed}, {}, "augment.mix"),
         ({"frames": FramesConfig(exclude=("a",))}, {}, "frames.only and frames.exclude"),
         ({"distill": soft}, student | guide, "ctc.*, --guide and --nbest do nothing"),
@@ -142,6 +147,9 @@ def test_what_would_do_nothing_or_cannot_be_is_refused(spoken: Any, corpus: Any)
         (fault,) = refused(spoken, config(spoken, **values), **inputs)
         assert said in fault
     # A folder of HMM states
+    by_loss = CtcConfig(criterion="ctc-loss")
+    with pytest.raises(InputError, match="criterion chooses by token sequences"):
+        train(corpus.inputs, corpus.config(ctc=by_loss), corpus.root / "exp")
     with pytest.raises(InputError) as caught:
         train(replace(corpus.inputs, **guide), corpus.config(), corpus.root / "exp")
     assert any("has no tokens.scp" in fault for fault in caught.value.faults)

@@ -164,3 +164,7 @@ def test_what_is_asked_in_vain(spoken: Any) -> None:
     soft = config(spoken, distill=DistillConfig(hard_weight=0.0))
     message = refused(soft, teachers=(spoken.root / "teacher",), nbest=good)
     assert "--guide and --nbest do nothing" in message
+    slower = config(spoken, model=TdnnConfig())
+    message = refused(slower, guide=spoken.root / "teacher", nbest=wrong)
+    assert "frame rates differ" in message
+    assert "label 4 is 'd'" in message

@@ -15,6 +15,7 @@ from asr_kd.distill.ctc import ctc_loss
 from asr_kd.distill.guided_ctc import guide_loss
 from asr_kd.ensemble.store import Header, ShardWriter, TeacherId, write_header
 from asr_kd.errors import InputError
+from asr_kd.labels.ctc import collapse
 from asr_kd.models.build import build_model
 from asr_kd.models.checkpoint import Checkpoint
 from asr_kd.models.config import TdnnConfig, TdnnLayerConfig
@@ -207,8 +208,40 @@ def test_a_student_of_posteriors_at_the_reduced_rate(spoken: Any, stored: bool) 
     assert count == outputs.sum()
 
 
+def test_faster_speech_loses_no_spike(spoken: Any) -> None:
+    """Neither of an alignment nor of a store that has one frame for each token."""
+    data = read(spoken, "late")
+    sure = [
+        torch.nn.functional.one_hot(torch.from_numpy(data.pdf_ids(k)).long(), 5)
+        for k in range(len(data))
+    ]
+    log_posts = [(0.9 * x + 0.02).log() for x in sure]
+    targets = StoredTargets(write_store(spoken, log_posts, data), DistillConfig(), data)
+    speed = SpeedConfig(prob=1.0, low=1.0, high=1.3)
+    augment = Augment(AugmentConfig(speed=speed), np.zeros(4, np.float32), np.ones(4, np.float32))
+    selection = FrameSelection(np.ones(5))
+    batch = augmented_batch(data, range(len(data)), augment, selection, 0, 0)
+    stored = targets.targets(batch).dense(5).argmax(1)
+    ends = batch.outputs.cumsum(0)[:-1]
+    assert ends[-1] < 0.95 * sum(data.num_outputs)
+    pairs = zip(batch.pdf_ids.tensor_split(ends), stored.tensor_split(ends), strict=True)
+    for k, paths in enumerate(pairs):
+        for path in paths:
+            assert collapse(path.numpy()).tolist() == data.tokens(k).tolist()
+
+
 def store(spoken: Any, teacher: Checkpoint, data: AlignedData) -> Path:
     """Everything that the teacher says of the training set."""
+    log_posts = []
+    for k in range(len(data)):
+        feats = torch.tensor(data.feats(k))[None]
+        with torch.no_grad():
+            logits, _ = teacher.model(feats, torch.tensor([feats.shape[1]]))
+        log_posts.append(logits[0].log_softmax(1))
+    return write_store(spoken, log_posts, data)
+
+
+def write_store(spoken: Any, log_posts: list[torch.Tensor], data: AlignedData) -> Path:
     folder: Path = spoken.root / "targets"
     folder.mkdir()
     header = Header(
@@ -216,11 +249,8 @@ def store(spoken: Any, teacher: Checkpoint, data: AlignedData) -> Path:
         teachers=(TeacherId(name="t", digest="d"),), label_set=data.label_set.digest,
     )  # fmt: skip
     writer = ShardWriter(header.codec)
-    for k, utt in enumerate(data.utt_ids):
-        feats = torch.tensor(data.feats(k))[None]
-        with torch.no_grad():
-            logits, _ = teacher.model(feats, torch.tensor([feats.shape[1]]))
-        writer.add(utt, logits.shape[1], header.codec.encode(logits[0].log_softmax(1)))
+    for utt, log_post in zip(data.utt_ids, log_posts, strict=True):
+        writer.add(utt, len(log_post), header.codec.encode(log_post))
     write_header(folder, header, [writer.write(folder / "targets.0.bin")])
     return folder
 
