@@ -7,9 +7,10 @@ in transcripts, language models and references.
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ WORD_START = "\u2581"
 
 MODEL, SETTINGS, RULES = "units.model", "units.json", "normaliser.yaml"
 _FORMAT = "asr_kd.units/1"
+_WORDS_KEPT = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,10 @@ class Units:
             raise InputError(f"not a sentencepiece model: {error}") from None
 
     @cached_property
+    def _labels_of(self) -> Callable[[str], list[int]]:
+        return lru_cache(_WORDS_KEPT)(self._pieces.encode)
+
+    @cached_property
     def label_set(self) -> LabelSet:
         """The blank and the pieces; its kind tells the model and the normaliser apart."""
         digest = hash_json([self.model.hex(), self.normaliser.to_dict()])[:12]
@@ -95,14 +101,14 @@ class Units:
         Raises:
             InputError: naming the characters that the units lack.
         """
-        text = " ".join(words)
-        labels = self._pieces.encode(text)
-        if 0 in labels or WORD_START in text:
-            pieces = self._pieces.encode(text, out_type=str)
+        # Word by word: in a long sentence rounded sums let unigrams spell a word in another way
+        # than graphs do.
+        labels = [label for word in words for label in self._labels_of(word)]
+        if 0 in labels or any(WORD_START in word for word in words):
+            pieces = (p for word in words for p in self._pieces.encode(word, out_type=str))
             lacking = {p for p, i in zip(pieces, labels, strict=True) if not i}
-            lacking |= {WORD_START} & set(text)
-            shown = " ".join(sorted("".join(sorted(lacking))))
-            raise InputError(f"the units have no {shown}")
+            lacking |= {WORD_START} & {c for word in words for c in word}
+            raise InputError(f"the units have no {_shown(set(''.join(lacking)))}")
         return labels
 
     def decode(self, labels: Iterable[int]) -> str:
@@ -181,6 +187,14 @@ class Units:
 def join_pieces(pieces: Iterable[str]) -> list[str]:
     """The words that pieces spell."""
     return [word for word in "".join(pieces).replace(WORD_START, " ").split(" ") if word]
+
+
+def _shown(characters: Iterable[str]) -> str:
+    """Characters for a message; those that nobody sees, or sees on another, by their numbers."""
+    return " ".join(
+        f"U+{ord(c):04X}" if unicodedata.combining(c) or not c.isprintable() else c
+        for c in sorted(characters)
+    )
 
 
 def _settings(folder: Path) -> dict[str, Any]:
