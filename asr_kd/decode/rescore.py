@@ -181,6 +181,7 @@ def _write(
     words = write_words(
         work, out, hyp, sorted(decoded.partial), utt2spk, decoded.ref,
         scales.lm_scale / decoded.scales.acoustic_scale, scales.insertion_penalty,
+        decoded.normaliser,
     )  # fmt: skip
     search = before["nbest"]["rtf"] + seconds / before["audio_seconds"]
     info = {name: value for name, value in before.items() if name not in ("wer", "scales")}

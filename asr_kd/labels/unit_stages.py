@@ -99,7 +99,7 @@ def train_units(text: Path, out: Path, config: UnitsConfig) -> None:
     if rank_and_world()[0] != 0:
         return
     model = _train(list(sentences.values()), config, str(text))
-    units = Units(config.kind, model, ours, inputs.get("rules"))
+    units = Units(config.kind, model, ours)
     taken = [name for name in units.label_set.names[1:] if not marks(name)]
     if taken:
         raise InputError(f"{text}: holds {' '.join(taken)}, which mean something to graphs")

@@ -6,7 +6,6 @@ in transcripts, language models and references.
 """
 
 import json
-import shutil
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,14 +19,14 @@ from asr_kd.artefact import hash_json
 from asr_kd.errors import InputError
 from asr_kd.io.atomic import write_bytes, write_text
 from asr_kd.labels.label_set import CTC, LabelSet
-from asr_kd.score.normalise import Normaliser, normaliser
+from asr_kd.score.normalise import RULES, Normaliser, restored, write_rules
 
 Kind = Literal["unigram", "bpe", "char"]
 BLANK_NAME = "<blank>"
 WORD_START = "\u2581"
 """The mark with which the first piece of a word begins; it may be a piece of its own."""
 
-MODEL, SETTINGS, RULES = "units.model", "units.json", "normaliser.yaml"
+MODEL, SETTINGS = "units.model", "units.json"
 _FORMAT = "asr_kd.units/1"
 _WORDS_KEPT = 1 << 17
 
@@ -40,7 +39,6 @@ class Units:
         kind: unigram, bpe or char.
         model: the model's file, as bytes.
         normaliser: what is done to the words of a text before they are spelled.
-        rules: the normaliser's YAML file, where it has one.
 
     Raises:
         InputError: for a model that is none, or not one of `train-units`.
@@ -49,7 +47,6 @@ class Units:
     kind: Kind
     model: bytes
     normaliser: Normaliser
-    rules: Path | None = None
 
     def __post_init__(self) -> None:
         pieces = self._pieces
@@ -147,11 +144,10 @@ class Units:
         folder = Path(folder)
         settings = {
             "format": _FORMAT, "kind": self.kind, "normaliser": self.normaliser.to_dict(),
-            "rules": RULES if self.rules is not None else None,
+            "rules": RULES if self.normaliser.rules is not None else None,
         }  # fmt: skip
         write_bytes(folder / MODEL, self.model)
-        if self.rules is not None:
-            shutil.copyfile(self.rules, folder / RULES)
+        write_rules(folder, self.normaliser)
         write_text(folder / SETTINGS, json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
         self.label_set.save(folder / "labels.json")
 
@@ -164,17 +160,9 @@ class Units:
         """
         folder = Path(folder)
         settings = _settings(folder)
-        rules = folder / RULES if settings["rules"] else None
-        ours = normaliser(str(rules) if rules else settings["normaliser"]["name"])
-        if ours.to_dict() != settings["normaliser"]:
-            then = settings["normaliser"]
-            raise InputError(
-                f"{folder / SETTINGS}: made with the normaliser {then['name']} version "
-                f"{then['version']} (sha256 {then['sha256'][:12]}), here is {ours.describe()}; "
-                f"train the units again, or install the version of then"
-            )
+        ours = restored(folder, settings["normaliser"], folder / SETTINGS)
         try:
-            units = cls(settings["kind"], (folder / MODEL).read_bytes(), ours, rules)
+            units = cls(settings["kind"], (folder / MODEL).read_bytes(), ours)
         except InputError as error:
             raise InputError([f"{folder / MODEL}: {fault}" for fault in error.faults]) from None
         except FileNotFoundError:
