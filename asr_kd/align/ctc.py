@@ -18,7 +18,7 @@ from asr_kd.artefact import Artefact
 from asr_kd.config import Config, config_dict
 from asr_kd.data.directory import DataDir
 from asr_kd.ensemble.average import Mean
-from asr_kd.ensemble.scorer import Scorer
+from asr_kd.ensemble.scorer import Scorer, scorer_digest
 from asr_kd.errors import InputError
 from asr_kd.io.ark import Archive, ArkWriter
 from asr_kd.io.atomic import write_text
@@ -27,7 +27,6 @@ from asr_kd.labels.ctc import BLANK, frames_needed
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.priors import read_ali_labels, write_priors
 from asr_kd.labels.units import SETTINGS, Units
-from asr_kd.models.description import model_hash
 from asr_kd.shards import run_shards, split
 
 _logger = logging.getLogger("asr_kd.align")
@@ -107,7 +106,7 @@ def align_ctc(
             aligned. Utterances with more tokens than frames are skipped, counted and named.
     """
     inputs: dict[str, Path | str] = {"data": data, "tokens": tokens}
-    inputs |= {f"model{i}": model_hash(model) for i, model in enumerate(models)}
+    inputs |= {f"model{i}": scorer_digest(model, data) for i, model in enumerate(models)}
     artefact = Artefact(out, "align-ctc", config_dict(config), inputs)
     if artefact.is_done():
         return

@@ -162,6 +162,11 @@ class BundleTeacher:
     def _model(self) -> nn.Module:
         return self._bundle.load().to(self._device).eval()
 
+    @property
+    def num_params(self) -> int:
+        """Parameters of the model, which is loaded for it."""
+        return sum(weights.numel() for weights in self._model.parameters())
+
     def log_posts(self, utt_ids: Sequence[str]) -> list[Tensor]:
         """Log-posteriors (T',V) of each utterance, on the device.
 
