@@ -15,6 +15,7 @@ from asr_kd.decode.decode import decode
 from asr_kd.decode.export import export
 from asr_kd.decode.nbest import Keep
 from asr_kd.decode.rescore import RescoreConfig, rescore
+from asr_kd.decode.unit_decoder import UnitDecoder
 from asr_kd.ensemble.scorer import Scorer
 from asr_kd.errors import InputError
 from asr_kd.labels.unit_stages import UnitsConfig, train_units
@@ -163,6 +164,16 @@ def test_language_model_of_units_and_tuning(task: Task, tmp_path: Path) -> None:
     decode(model, data, task.units, tmp_path / "fixed", fixed, lm=lm)
     assert scales(tmp_path / "fixed")["prior_scale"] == 0.0
     assert scales(tmp_path / "fixed")["insertion_penalty"] == 1.0
+
+
+def test_scores_that_are_none_are_refused(task: Task) -> None:
+    decoder = UnitDecoder(task.units, UnitSearch(), None, "arithmetic", None)
+    scores = np.zeros((1, 3, 4), np.float32)
+    for bad in (np.nan, np.inf):
+        scores[0, 1, 2] = bad
+        with pytest.raises(InputError, match=r"^s-1: a score is NaN or \+inf"):
+            decoder.search(scores, Scales(), "s-1")
+    assert decoder.search(np.full((1, 2, 4), -np.inf, np.float32), Scales(), "s-1") == ([], False)
 
 
 def test_contradictions(task: Task, tmp_path: Path) -> None:
