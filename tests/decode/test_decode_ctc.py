@@ -77,6 +77,11 @@ def test_graph_of_words(task: Task, tmp_path: Path) -> None:
     export(task.model, tmp_path / "exported", fixed, graph=tmp_path / "tlg")
     exported = load_config(DecodeConfig, tmp_path / "exported" / "decode.yaml")
     assert exported.scales == Scales(acoustic_scale=2.0, prior_scale=0.0)
+    # Its graph is as good as the one that it was made with: words are compared alike.
+    loud = task.toy.data("loud", {"s-1": task.logits("A BA")}, {"s-1": "a ba!"})
+    for name, graph in (("own", tmp_path / "tlg"), ("copied", tmp_path / "exported")):
+        decode([str(task.model)], loud, graph, tmp_path / name, DecodeConfig())
+        assert read_manifest(tmp_path / name).info["wer"] == 0
 
 
 @pytest.mark.parametrize("name", ["plain", "rules"])
@@ -164,6 +169,16 @@ def test_language_model_of_units_and_tuning(task: Task, tmp_path: Path) -> None:
     decode(model, data, task.units, tmp_path / "fixed", fixed, lm=lm)
     assert scales(tmp_path / "fixed")["prior_scale"] == 0.0
     assert scales(tmp_path / "fixed")["insertion_penalty"] == 1.0
+
+
+def test_lists_of_an_open_vocabulary_are_not_rescored(task: Task, tmp_path: Path) -> None:
+    lm, graph = tmp_path / "lm", tmp_path / "tg"
+    train_lm(task.text, lm, LmConfig(), units=task.units)
+    make_ctc_graph(task.units, lm, graph, CtcGraphConfig(open_vocabulary=True))
+    out = tmp_path / "out"
+    decode([str(task.model)], task.data("data"), graph, out, DecodeConfig(), keep=Keep(5, 8.0))
+    with pytest.raises(InputError, match="lm: a language model of units; lists of words"):
+        rescore(out, tmp_path / "again", RescoreConfig(), lm=lm, old_lm=lm)
 
 
 def test_scores_that_are_none_are_refused(task: Task) -> None:

@@ -251,6 +251,13 @@ def test_what_does_not_belong_together(
     wide = make_bundle("wide", labels=[*LABELS, "B"])
     with pytest.raises(InputError, match="aux_num_out is 6, expected 7"):
         open_teacher(good.replace(str(folder), str(wide), 1), sound)
+    for k, layers in enumerate(([5], [[8, 10]], 3)):
+        bad = make_bundle(f"bad{k}")
+        described = yaml.safe_load((bad / "bundle.yaml").read_text())
+        described["model"]["extractor_conv_layer_config"] = layers
+        (bad / "bundle.yaml").write_text(yaml.safe_dump(described))
+        with pytest.raises(InputError, match=r"bundle.yaml: extractor_conv_layer_config: expected"):
+            Bundle.find(str(bad))
     fast = make_bundle("fast", sample_rate=8000)
     units = good.partition("=")[2]
     with pytest.raises(InputError, match=r"frames of posteriors differ.*40 ms"):
