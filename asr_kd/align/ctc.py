@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import PositiveInt
-from torchaudio.functional import forced_align
 
 from asr_kd.align.folder import report_failures
 from asr_kd.artefact import Artefact
 from asr_kd.config import Config, config_dict
 from asr_kd.data.directory import DataDir
 from asr_kd.ensemble.average import Mean
-from asr_kd.ensemble.scorer import Scorer
+from asr_kd.ensemble.scorer import Scorer, scorer_digest
 from asr_kd.errors import InputError
 from asr_kd.io.ark import Archive, ArkWriter
 from asr_kd.io.atomic import write_text
@@ -27,7 +25,6 @@ from asr_kd.labels.ctc import BLANK, frames_needed
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.priors import read_ali_labels, write_priors
 from asr_kd.labels.units import SETTINGS, Units
-from asr_kd.models.description import model_hash
 from asr_kd.shards import run_shards, split
 
 _logger = logging.getLogger("asr_kd.align")
@@ -61,22 +58,45 @@ class _System:
     utt_ids: tuple[str, ...]
 
 
-def best_path(log_post: NDArray[np.float32], tokens: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The most probable of all paths that collapse to the tokens.
+def best_path(log_post: NDArray[np.float32], tokens: NDArray[np.int32]) -> NDArray[np.int32] | None:
+    """The most probable of all paths that collapse to the tokens, by Viterbi's search.
+
+    torchaudio's `forced_align` misses it where two ways into a state are alike (pytorch/audio issue
+    4221, open in 2.11).
 
     Args:
         log_post: log-posteriors (T,V).
         tokens: (L,), none of them the blank; T is at least `frames_needed`.
 
     Returns:
-        A label for each frame (T,).
+        A label for each frame (T,); None where every path has the probability 0.
     """
-    if not len(tokens):
-        return np.full(len(log_post), BLANK, np.int32)
-    scores = torch.from_numpy(np.ascontiguousarray(log_post))[None]
-    path, _ = forced_align(scores, torch.from_numpy(tokens.astype(np.int32))[None], blank=BLANK)
-    aligned: NDArray[np.int32] = path[0].to(torch.int32).numpy()
-    return aligned
+    # A state for each token, and one for the blank before, between and after them.
+    labels = np.full(2 * len(tokens) + 1, BLANK, np.int32)
+    labels[1::2] = tokens
+    may_skip = np.zeros(len(labels), np.bool_)  # the blank before, between tokens that differ
+    may_skip[3::2] = tokens[1:] != tokens[:-1]
+    scores = log_post[:, labels].astype(np.float64)
+    best = np.full(len(labels), -np.inf)
+    best[:2] = 0.0  # before the first frame: it may be either's
+    steps = np.zeros(scores.shape, np.int8)  # states passed between a frame and the one before
+    for t, score in enumerate(scores):
+        if t:
+            ways = np.full((3, len(labels)), -np.inf)
+            ways[0], ways[1, 1:] = best, best[:-1]
+            ways[2, 2:] = np.where(may_skip[2:], best[:-2], -np.inf)
+            steps[t], best = ways.argmax(axis=0), ways.max(axis=0)
+        best = best + score
+    state = len(labels) - 1
+    if len(tokens) and best[state - 1] > best[state]:
+        state -= 1
+    if np.isneginf(best[state]):
+        return None
+    path = np.empty(len(scores), np.int32)
+    for t in reversed(range(len(scores))):
+        path[t] = labels[state]
+        state -= steps[t, state]
+    return path
 
 
 def align_ctc(
@@ -104,10 +124,11 @@ def align_ctc(
 
     Raises:
         InputError: for faults of the inputs, all together, before any work; or if nothing can be
-            aligned. Utterances with more tokens than frames are skipped, counted and named.
+            aligned. Utterances with more tokens than frames, or whose tokens the models rule out,
+            are skipped, counted and named.
     """
     inputs: dict[str, Path | str] = {"data": data, "tokens": tokens}
-    inputs |= {f"model{i}": model_hash(model) for i, model in enumerate(models)}
+    inputs |= {f"model{i}": scorer_digest(model, data) for i, model in enumerate(models)}
     artefact = Artefact(out, "align-ctc", config_dict(config), inputs)
     if artefact.is_done():
         return
@@ -173,6 +194,9 @@ def _align_shard(
                 )
                 continue
             path = best_path(log_post, tokens)
+            if path is None:
+                failed[utt] = "no path through its tokens has a probability above 0"
+                continue
             counts += np.bincount(path, minlength=len(counts))
             alis.write(utt, path)
             spoken.write(utt, tokens)

@@ -15,7 +15,7 @@ def align_ctc_verb(
     arguments: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL[=FEATDIR]... [KEY=VALUE]...",
+            metavar="MODEL[=FEATDIR]|bundle:NAME=UNITS... [KEY=VALUE]...",
             help="CTC models to average; then overrides of the configuration.",
         ),
     ],

@@ -33,7 +33,7 @@ def decode_verb(
     arguments: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL[=FEATDIR]... [KEY=VALUE]...",
+            metavar="MODEL[=FEATDIR]|bundle:NAME=UNITS... [KEY=VALUE]...",
             help="One model, or several to average; then overrides of the configuration.",
         ),
     ],

@@ -26,14 +26,14 @@ from asr_kd.decode.system import Setup, Timer, open_system
 from asr_kd.decode.tune import best, grid_report, search_points, tune, warn_at_edge
 from asr_kd.decode.unit_decoder import has_graph, is_ctc, read_unit_lm, search_faults
 from asr_kd.ensemble.average import Mean, mean_weights
-from asr_kd.ensemble.teachers import open_teachers
+from asr_kd.ensemble.scorer import scorer_digest
+from asr_kd.ensemble.teachers import open_teachers, own_features
 from asr_kd.ensemble.weights import WeightsFrom, weighed
 from asr_kd.errors import InputError
 from asr_kd.io.ark import Archive
 from asr_kd.io.atomic import write_text
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.units import Units
-from asr_kd.models.description import model_hash
 from asr_kd.search.open_graph import GRAPH_FILES
 from asr_kd.shards import rank_and_world, run_shards, split
 
@@ -60,7 +60,8 @@ def decode(
     """Decodes a feature directory.
 
     Args:
-        models: one model, or several that are averaged; `MODEL` or `MODEL=FEATURE_DIRECTORY`.
+        models: one model, or several that are averaged; `MODEL`, `MODEL=FEATURE_DIRECTORY`, or
+            `bundle:NAME=UNITS` of torchaudio.
         data: feature directory; with `text` the hypotheses are scored.
         graph: output of `make-graph` or `make-ctc-graph`, or a folder of units, with which CTC
             models are searched without a graph.
@@ -96,7 +97,7 @@ def decode(
     inputs: dict[str, Path | str] = {"data": data, "graph": graph}
     optional = {"tune_on": tune_on, "scales_from": scales_from, "ali": ali, "lm": lm}
     inputs |= {name: path for name, path in optional.items() if path is not None}
-    inputs |= {f"model{i}": model_hash(model) for i, model in enumerate(models)}
+    inputs |= {f"model{i}": scorer_digest(model, data) for i, model in enumerate(models)}
     artefact = Artefact(out, "decode", {**config_dict(config), **average}, inputs)
     if artefact.is_done():
         return
@@ -139,7 +140,7 @@ def _refuse_contradictions(
 ) -> None:
     if sum(given is not None for given in (tune_on, scales_from, config.scales)) > 1:
         faults.append("give one of --tune-on, --scales-from and scales.*=, not several")
-    own = [model for model in models if "=" in model]
+    own = list(own_features(models))
     if own and tune_on is not None and tune_on.resolve() != data.resolve():
         faults.append(
             f"{own[0]}: its features are not those of {tune_on}; decode the dev data first (with "

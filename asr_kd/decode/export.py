@@ -23,6 +23,7 @@ from asr_kd.decode.unit_decoder import is_ctc
 from asr_kd.errors import AsrKdError, InputError
 from asr_kd.io.atomic import write_text
 from asr_kd.labels.label_set import LabelSet
+from asr_kd.labels.units import SETTINGS, Units
 from asr_kd.models.base import AcousticModel
 from asr_kd.models.checkpoint import Checkpoint
 from asr_kd.models.description import MODEL_YAML, Description
@@ -110,6 +111,8 @@ def export(
     if graph is not None and search is not None:
         for name in GRAPH_FILES:
             shutil.copyfile(graph / name, work / name)
+        if (graph / SETTINGS).is_file():  # where the graph is decoded with, they say what words are
+            Units.read(graph).write(work)
         write_config(search, work / DECODE_YAML)
     artefact.publish({**facts, "bytes": (work / PROGRAM).stat().st_size})
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from asr_kd.errors import InputError
 from asr_kd.io.atomic import write_text
+from asr_kd.score.normalise import Normaliser
 from asr_kd.score.wer import WordErrors, count_errors, total
 
 NBEST = "nbest"
@@ -115,28 +116,34 @@ def _candidate(fields: Sequence[str], expected: int) -> Candidate | str:
     return Candidate(tuple(fields[3:]), graph, acoustic)
 
 
-def errors_of(lists: Lists, ref: Mapping[str, Sequence[str]]) -> dict[str, list[WordErrors]]:
-    """Word errors of each hypothesis of each utterance that has a reference."""
+def errors_of(
+    lists: Lists, ref: Mapping[str, Sequence[str]], normaliser: Normaliser
+) -> dict[str, list[WordErrors]]:
+    """Word errors of each hypothesis of each utterance that has a reference, both normalised."""
     names = {
         f"{utt_id} {k}": utt_id
         for utt_id in lists
         if utt_id in ref
         for k in range(len(lists[utt_id]))
     }
-    hyp = {name: lists[utt_id][int(name.rpartition(" ")[2])].words
+    hyp = {name: normaliser.rewrite(list(lists[utt_id][int(name.rpartition(" ")[2])].words))
            for name, utt_id in names.items()}  # fmt: skip
-    counts = count_errors({name: ref[utt_id] for name, utt_id in names.items()}, hyp)
+    said = {utt_id: normaliser.rewrite(list(ref[utt_id])) for utt_id in set(names.values())}
+    counts = count_errors({name: said[utt_id] for name, utt_id in names.items()}, hyp)
     errors: dict[str, list[WordErrors]] = {}
     for name, utt_id in names.items():
         errors.setdefault(utt_id, []).append(counts[name])
     return errors
 
 
-def describe_lists(lists: Lists, ref: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def describe_lists(
+    lists: Lists, ref: Mapping[str, Sequence[str]], normaliser: Normaliser
+) -> dict[str, Any]:
     """JSON-able: mean length, and the oracle: the errors of the best choice from every list."""
     facts: dict[str, Any] = {"mean_length": float(np.mean([len(each) for each in lists.values()]))}
     if ref:
-        best = [min(each, key=lambda e: e.errors) for each in errors_of(lists, ref).values()]
+        errors = errors_of(lists, ref, normaliser).values()
+        best = [min(each, key=lambda e: e.errors) for each in errors]
         facts["oracle"] = total(best).to_dict()
     return facts
 

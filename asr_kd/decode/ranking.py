@@ -22,6 +22,7 @@ from asr_kd.decode.config import Scales, read_scales
 from asr_kd.decode.nbest import NBEST, Candidate, errors_of, read_nbest
 from asr_kd.errors import InputError
 from asr_kd.io.table import read_table
+from asr_kd.score.normalise import Normaliser, read_normaliser
 from asr_kd.score.text import read_text
 from asr_kd.search.needed_ngrams import SentenceModel
 
@@ -70,6 +71,7 @@ class Decoded:
         lists: utterance id → hypotheses.
         ref: reference words; empty where there are none.
         partial: utterances whose path is not complete.
+        normaliser: what is done to words before they are compared.
     """
 
     path: Path
@@ -78,6 +80,7 @@ class Decoded:
     lists: dict[str, list[Candidate]]
     ref: dict[str, list[str]]
     partial: frozenset[str]
+    normaliser: Normaliser
 
     @classmethod
     def read(cls, path: Path) -> "Decoded":
@@ -92,7 +95,8 @@ class Decoded:
         if other := lists.keys() ^ read_table(path / "hyp", allow_empty=True).keys():
             raise InputError(f"{path}: {min(other)} is not in both of {NBEST} and hyp")
         partial = frozenset((path / "partial.txt").read_text(encoding="utf-8").split())
-        return cls(path, manifest, read_scales(path), lists, ref, partial)
+        scales, normaliser = read_scales(path), read_normaliser(path)
+        return cls(path, manifest, scales, lists, ref, partial, normaliser)
 
 
 @dataclass(frozen=True)
@@ -167,9 +171,10 @@ def tune_lm(
     """
     errors = np.zeros(ranking.rest.shape, np.int64)
     words = 0
-    for u, (utt_id, counts) in enumerate(errors_of(decoded.lists, decoded.ref).items()):
+    counted = errors_of(decoded.lists, decoded.ref, decoded.normaliser)
+    for u, counts in enumerate(counted.values()):
         errors[u, : len(counts)] = [count.errors for count in counts]
-        words += len(decoded.ref[utt_id])
+        words += counts[0].words
     rows = np.arange(len(errors))
     tried = {
         (scales := LmScales(lm_scale=scale, insertion_penalty=penalty)): int(

@@ -71,6 +71,11 @@ def rescore(
     artefact = Artefact(out, "rescore", config_dict(config), inputs)
     if artefact.is_done():
         return
+    if of_units := [path for path in (lm, old_lm) if (path / "labels.json").is_file()]:
+        raise InputError(
+            [f"{path}: a language model of units; lists of words are rescored, found by a graph "
+             f"with one of words and with another of words" for path in of_units]
+        )  # fmt: skip
     test, dev, taken = _read(decoded, tune_on, scales_from)
     models = [path / ARPA if path.is_dir() else path for path in (lm, old_lm)]
     if (made_with := test.manifest.info["nbest"]["lm"]) not in (None, *_hashes(old_lm)):
@@ -181,6 +186,7 @@ def _write(
     words = write_words(
         work, out, hyp, sorted(decoded.partial), utt2spk, decoded.ref,
         scales.lm_scale / decoded.scales.acoustic_scale, scales.insertion_penalty,
+        decoded.normaliser,
     )  # fmt: skip
     search = before["nbest"]["rtf"] + seconds / before["audio_seconds"]
     info = {name: value for name, value in before.items() if name not in ("wer", "scales")}

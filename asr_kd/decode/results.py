@@ -78,9 +78,10 @@ def write_results(
             "listed in partial.txt", len(unfinished), len(hyp),
         )  # fmt: skip
     ref = {utt_id: words.split() for utt_id, words in test.text.items()}
+    normaliser = open_system(setup).normaliser
     words = write_words(
         work, out, hyp, unfinished, test.utt2spk, ref, 1 / scales.acoustic_scale,
-        scales.insertion_penalty, open_system(setup).normaliser,
+        scales.insertion_penalty, normaliser,
     )  # fmt: skip
     num_frames = sum(fact["num_frames"] for fact in facts)
     frames_per_second = 1000 / read_spec(setup.data).frame_shift_ms
@@ -108,7 +109,7 @@ def write_results(
         }
         write_nbest(work / NBEST, lists)
         seconds = sum(fact["seconds"].get("nbest", 0.0) for fact in facts)
-        info["nbest"] = describe_lists(lists, ref) | {"rtf": seconds / audio_seconds}
+        info["nbest"] = describe_lists(lists, ref, normaliser) | {"rtf": seconds / audio_seconds}
         info["nbest"]["lm"] = _language_model(setup.graph)
     frames = {utt_id: one for fact in facts for utt_id, one in fact["frames"].items()}
     if frames and ali is not None:

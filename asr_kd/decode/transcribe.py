@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr_kd.config import load_config
-from asr_kd.decode.config import DecodeConfig, Scales
+from asr_kd.decode.config import DecodeConfig, default_scales
 from asr_kd.errors import InputError
 from asr_kd.features.cmvn import Stats, apply_cmvn, cmvn_stats
 from asr_kd.features.extract import extract
@@ -79,9 +79,10 @@ class Student:
             )
         search = load_config(DecodeConfig, self.folder / DECODE_YAML)
         self.labels = described.read_labels()
+        search = search.for_ctc() if self.labels.is_ctc else search
         self.spec: FeatureSpec = spec
         self.cmvn = settings.cmvn
-        self.scales = search.scales or Scales()
+        self.scales = search.scales or default_scales(self.labels.is_ctc)
         self._log_prior = described.read_priors(len(self.labels))
         self._program = OnnxProgram(described.source, settings.takes_lengths, 0, threads)
         self._graph = OpenGraph(self.folder, len(self.labels), search.beam, search.max_active)

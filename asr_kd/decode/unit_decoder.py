@@ -56,10 +56,12 @@ class UnitDecoder:
             utt_id: for messages.
 
         Raises:
-            InputError: for NaN among the scores, naming the utterance.
+            InputError: for NaN or +inf among the scores, naming the utterance.
         """
-        if np.isnan(log_posts).any():
-            raise InputError(f"{utt_id}: scores are NaN; the model or its features are broken")
+        if not (log_posts < np.inf).all():
+            raise InputError(
+                f"{utt_id}: a score is NaN or +inf; the model or its features are broken"
+            )
         if self._how.kind == "greedy":
             return self._units.decode(greedy(log_posts[0])).split(), True
         found = PrefixSearch(

@@ -7,7 +7,7 @@ from typing import Any
 
 from asr_kd.io.atomic import write_text
 from asr_kd.io.table import write_table
-from asr_kd.score.normalise import NONE, Normaliser
+from asr_kd.score.normalise import Normaliser, write_normaliser
 from asr_kd.score.result import score, write_score
 from asr_kd.score.text import write_text as write_kaldi_text
 
@@ -23,7 +23,7 @@ def write_words(
     ref: Mapping[str, Sequence[str]],
     lm_weight: float,
     insertion_penalty: float,
-    normaliser: Normaliser = NONE,
+    normaliser: Normaliser,
 ) -> dict[str, Any]:
     """Writes hypotheses and, where there is a reference, their errors.
 
@@ -36,13 +36,15 @@ def write_words(
         ref: reference words; empty where there are none.
         lm_weight: weight of the graph against unscaled acoustic scores; names Kaldi's files.
         insertion_penalty: as of `Scales`.
-        normaliser: applied to both sides before they are compared; the files keep the words.
+        normaliser: applied to both sides before they are compared; the files keep the words, and
+            the folder the normaliser, for `rescore`.
 
     Returns:
         What the manifest says about it: `wer`, where there is a reference.
     """
     write_kaldi_text(work / "hyp", hyp)
     write_table(work / "utt2spk", utt2spk)
+    write_normaliser(work, normaliser)
     write_text(work / "partial.txt", "".join(f"{utt_id}\n" for utt_id in unfinished))
     if not ref:
         return {}

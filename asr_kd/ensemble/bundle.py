@@ -4,6 +4,7 @@ Baevski et al. 2020, Hsu et al. 2021. They spell in characters, at 20 ms a frame
 models are the same where features of 10 ms (windows of 25 ms, `snip_edges`) are subsampled by 2.
 """
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -115,9 +116,14 @@ class Bundle:
             raise InputError(
                 f"{path}: aux_num_out is {outputs}, expected {len(labels)}: labels and the blank"
             )
-        samples = 1
-        for *_, stride in config.model.get("extractor_conv_layer_config") or _CONVOLUTIONS:
-            samples *= stride
+        try:
+            layers = config.model.get("extractor_conv_layer_config") or _CONVOLUTIONS
+            samples = math.prod(int(stride) for _channels, _width, stride in layers)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{path}: extractor_conv_layer_config: expected [channels, width, stride] of each "
+                f"layer: {error}"
+            ) from None
         shift = 1000 * samples / config.sample_rate
         digest = hash_json([config_dict(config), hash_file(weights)])
 
@@ -161,6 +167,11 @@ class BundleTeacher:
     @cached_property
     def _model(self) -> nn.Module:
         return self._bundle.load().to(self._device).eval()
+
+    @property
+    def num_params(self) -> int:
+        """Parameters of the model, which is loaded for it."""
+        return sum(weights.numel() for weights in self._model.parameters())
 
     def log_posts(self, utt_ids: Sequence[str]) -> list[Tensor]:
         """Log-posteriors (T',V) of each utterance, on the device.

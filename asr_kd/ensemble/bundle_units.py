@@ -33,8 +33,7 @@ def bundle_units(name: str, out: Path, rules: str = "none", lower: bool = False)
     artefact = Artefact(out, "bundle-units", config, inputs)
     if artefact.is_done() or rank_and_world()[0] != 0:
         return
-    table = Path(rules) if rules not in NAMES else None
-    units = character_units(names, normaliser(rules), table)
+    units = character_units(names, normaliser(rules))
     work = artefact.begin()
     units.write(work)
     artefact.publish({"labels": len(units.label_set), "label_set": units.label_set.digest})

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
+from asr_kd.ensemble.bundle import BundleTeacher
 from asr_kd.ensemble.described import DescribedTeacher
 from asr_kd.ensemble.teachers import NetworkTeacher, Teacher
 from asr_kd.labels import gmm
@@ -68,6 +69,8 @@ def _costs(teacher: Teacher) -> Costs:
             return _costs(teacher.source)
         told = teacher.settings  # 0 where it does not say
         return Costs(told.num_params or None, told.multiply_adds or None, teacher.num_bytes or None)
+    if isinstance(teacher, BundleTeacher):
+        return Costs(teacher.num_params, None, None)
     return Costs(None, None, None)
 
 

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from asr_kd.data.directory import DataDir
 from asr_kd.ensemble.average import Mean, average, mean_weights
+from asr_kd.ensemble.bundle import BUNDLE, BundleTeacher
 from asr_kd.ensemble.costs import Costs, gmm_costs, network_costs, network_latency_ms
 from asr_kd.ensemble.described import DescribedTeacher
 from asr_kd.ensemble.teachers import (
     NetworkTeacher,
+    open_teacher,
     open_teachers,
     same_num_frames,
 )
@@ -22,8 +24,9 @@ from asr_kd.features.reader import FeatureReader
 from asr_kd.features.spec import require_features
 from asr_kd.labels import gmm
 from asr_kd.labels.label_set import LabelSet
+from asr_kd.models.description import model_hash
 
-Network = NetworkTeacher | DescribedTeacher
+Network = NetworkTeacher | DescribedTeacher | BundleTeacher
 
 
 class Scorer(ABC):
@@ -80,7 +83,8 @@ class Scorer(ABC):
 
         Args:
             models: one GMM folder, or one or more trained networks, or models that a `model.yaml`
-                describes, with priors unless it is of CTC, as `MODEL` or `MODEL=FEATURE_DIR`.
+                describes, with priors unless it is of CTC, as `MODEL` or `MODEL=FEATURE_DIR`; or
+                torchaudio's, as `bundle:NAME=UNITS`.
             data: the feature directory of models that name none.
             prior_scale: of `loglikes`; without effect on a GMM.
             mean: how the networks' posteriors are averaged.
@@ -99,7 +103,7 @@ class Scorer(ABC):
         networks: list[Network] = []
         faults = []
         for teacher in open_teachers(models, data, device, trust):
-            if isinstance(teacher, NetworkTeacher) or (
+            if isinstance(teacher, NetworkTeacher | BundleTeacher) or (
                 isinstance(teacher, DescribedTeacher)
                 and (teacher.log_prior is not None or teacher.label_set.is_ctc)
             ):
@@ -200,9 +204,20 @@ class GmmScorer(Scorer):
 def _log_prior(network: Network) -> NDArray[np.float32]:
     if isinstance(network, NetworkTeacher):
         return network.checkpoint.log_prior
-    if network.log_prior is None:  # of CTC's tokens, else `Scorer.open` refused it
-        return np.zeros(len(network.label_set), np.float32)
-    return network.log_prior
+    known = network.log_prior if isinstance(network, DescribedTeacher) else None
+    if known is None:  # of CTC's tokens, else `Scorer.open` refused it; uniform as our models' own
+        num_labels = len(network.label_set)
+        return np.full(num_labels, -np.log(num_labels), np.float32)
+    return known
+
+
+def scorer_digest(spec: str, data: Path) -> str:
+    """What identifies a model of `Scorer.open`, none of whose weights are loaded for it.
+
+    Raises:
+        InputError: if there is nothing by such a name.
+    """
+    return open_teacher(spec, data).digest if spec.startswith(BUNDLE) else model_hash(spec)
 
 
 def _split(spec: str, data: Path) -> tuple[Path, Path]:

@@ -7,7 +7,6 @@ map of labels makes one; sentencepiece knows both.
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import sentencepiece
 
@@ -16,13 +15,12 @@ from asr_kd.labels.units import BLANK_NAME, WORD_START, Units
 from asr_kd.score.normalise import Normaliser
 
 
-def character_units(names: Sequence[str], ours: Normaliser, rules: Path | None = None) -> Units:
+def character_units(names: Sequence[str], ours: Normaliser) -> Units:
     """Units whose label set is the blank, the end of words, and the characters, in this order.
 
     Args:
         names: of labels 1 and on: the end of words as `WORD_START`, then single characters.
         ours: what is done to text before.
-        rules: the normaliser's YAML file, where it has one.
 
     Raises:
         InputError: for labels that are no such characters.
@@ -51,7 +49,7 @@ def character_units(names: Sequence[str], ours: Normaliser, rules: Path | None =
         num_threads=1,
         minloglevel=2,
     )  # fmt: skip
-    units = Units("char", model.getvalue(), ours, rules)
+    units = Units("char", model.getvalue(), ours)
     if units.label_set.names != (BLANK_NAME, *names):
         raise InputError(f"labels {' '.join(names)}: sentencepiece cannot have them in this order")
     return units

@@ -18,6 +18,7 @@ from asr_kd.io.ark import ArkWriter
 from asr_kd.io.table import write_table
 from asr_kd.labels.lexicon import SENTENCE_END, SENTENCE_START, reserved
 from asr_kd.labels.units import BLANK_NAME, WORD_START, Kind, Units
+from asr_kd.score.formats.lines import numbered, read_utf8
 from asr_kd.score.normalise import NAMES, normaliser
 from asr_kd.shards import rank_and_world
 
@@ -98,7 +99,7 @@ def train_units(text: Path, out: Path, config: UnitsConfig) -> None:
     if rank_and_world()[0] != 0:
         return
     model = _train(list(sentences.values()), config, str(text))
-    units = Units(config.kind, model, ours, inputs.get("rules"))
+    units = Units(config.kind, model, ours)
     taken = [name for name in units.label_set.names[1:] if not marks(name)]
     if taken:
         raise InputError(f"{text}: holds {' '.join(taken)}, which mean something to graphs")
@@ -120,11 +121,7 @@ def _read_sentences(text: Path) -> dict[str, str]:
     if text.is_dir():
         transcripts = DataDir.read(text, require=("text",)).text
         return {f"{text / 'text'}: {utt_id}": line for utt_id, line in transcripts.items()}
-    try:
-        lines = text.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{text}: cannot be read as text: {error}") from None
-    return {f"{text}:{number}": line for number, line in enumerate(lines, start=1) if line.split()}
+    return {f"{text}:{number}": line for number, line in numbered(read_utf8(text)) if line.split()}
 
 
 def _train(sentences: list[str], config: UnitsConfig, source: str) -> bytes:

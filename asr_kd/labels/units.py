@@ -6,10 +6,10 @@ in transcripts, language models and references.
 """
 
 import json
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,15 +19,16 @@ from asr_kd.artefact import hash_json
 from asr_kd.errors import InputError
 from asr_kd.io.atomic import write_bytes, write_text
 from asr_kd.labels.label_set import CTC, LabelSet
-from asr_kd.score.normalise import Normaliser, normaliser
+from asr_kd.score.normalise import RULES, Normaliser, restored, write_rules
 
 Kind = Literal["unigram", "bpe", "char"]
 BLANK_NAME = "<blank>"
 WORD_START = "\u2581"
 """The mark with which the first piece of a word begins; it may be a piece of its own."""
 
-MODEL, SETTINGS, RULES = "units.model", "units.json", "normaliser.yaml"
+MODEL, SETTINGS = "units.model", "units.json"
 _FORMAT = "asr_kd.units/1"
+_WORDS_KEPT = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,6 @@ class Units:
         kind: unigram, bpe or char.
         model: the model's file, as bytes.
         normaliser: what is done to the words of a text before they are spelled.
-        rules: the normaliser's YAML file, where it has one.
 
     Raises:
         InputError: for a model that is none, or not one of `train-units`.
@@ -47,7 +47,6 @@ class Units:
     kind: Kind
     model: bytes
     normaliser: Normaliser
-    rules: Path | None = None
 
     def __post_init__(self) -> None:
         pieces = self._pieces
@@ -69,6 +68,10 @@ class Units:
             return sentencepiece.SentencePieceProcessor(model_proto=self.model)
         except RuntimeError as error:
             raise InputError(f"not a sentencepiece model: {error}") from None
+
+    @cached_property
+    def _labels_of(self) -> Callable[[str], list[int]]:
+        return lru_cache(_WORDS_KEPT)(self._pieces.encode)
 
     @cached_property
     def label_set(self) -> LabelSet:
@@ -95,14 +98,14 @@ class Units:
         Raises:
             InputError: naming the characters that the units lack.
         """
-        text = " ".join(words)
-        labels = self._pieces.encode(text)
-        if 0 in labels or WORD_START in text:
-            pieces = self._pieces.encode(text, out_type=str)
+        # Word by word: in a long sentence rounded sums let unigrams spell a word in another way
+        # than graphs do.
+        labels = [label for word in words for label in self._labels_of(word)]
+        if 0 in labels or any(WORD_START in word for word in words):
+            pieces = (p for word in words for p in self._pieces.encode(word, out_type=str))
             lacking = {p for p, i in zip(pieces, labels, strict=True) if not i}
-            lacking |= {WORD_START} & set(text)
-            shown = " ".join(sorted("".join(sorted(lacking))))
-            raise InputError(f"the units have no {shown}")
+            lacking |= {WORD_START} & {c for word in words for c in word}
+            raise InputError(f"the units have no {_shown(set(''.join(lacking)))}")
         return labels
 
     def decode(self, labels: Iterable[int]) -> str:
@@ -141,11 +144,10 @@ class Units:
         folder = Path(folder)
         settings = {
             "format": _FORMAT, "kind": self.kind, "normaliser": self.normaliser.to_dict(),
-            "rules": RULES if self.rules is not None else None,
+            "rules": RULES if self.normaliser.rules is not None else None,
         }  # fmt: skip
         write_bytes(folder / MODEL, self.model)
-        if self.rules is not None:
-            shutil.copyfile(self.rules, folder / RULES)
+        write_rules(folder, self.normaliser)
         write_text(folder / SETTINGS, json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
         self.label_set.save(folder / "labels.json")
 
@@ -158,17 +160,9 @@ class Units:
         """
         folder = Path(folder)
         settings = _settings(folder)
-        rules = folder / RULES if settings["rules"] else None
-        ours = normaliser(str(rules) if rules else settings["normaliser"]["name"])
-        if ours.to_dict() != settings["normaliser"]:
-            then = settings["normaliser"]
-            raise InputError(
-                f"{folder / SETTINGS}: made with the normaliser {then['name']} version "
-                f"{then['version']} (sha256 {then['sha256'][:12]}), here is {ours.describe()}; "
-                f"train the units again, or install the version of then"
-            )
+        ours = restored(folder, settings["normaliser"], folder / SETTINGS)
         try:
-            units = cls(settings["kind"], (folder / MODEL).read_bytes(), ours, rules)
+            units = cls(settings["kind"], (folder / MODEL).read_bytes(), ours)
         except InputError as error:
             raise InputError([f"{folder / MODEL}: {fault}" for fault in error.faults]) from None
         except FileNotFoundError:
@@ -181,6 +175,14 @@ class Units:
 def join_pieces(pieces: Iterable[str]) -> list[str]:
     """The words that pieces spell."""
     return [word for word in "".join(pieces).replace(WORD_START, " ").split(" ") if word]
+
+
+def _shown(characters: Iterable[str]) -> str:
+    """Characters for a message; those that nobody sees, or sees on another, by their numbers."""
+    return " ".join(
+        f"U+{ord(c):04X}" if unicodedata.combining(c) or not c.isprintable() else c
+        for c in sorted(characters)
+    )
 
 
 def _settings(folder: Path) -> dict[str, Any]:

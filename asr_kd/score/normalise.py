@@ -4,19 +4,23 @@ Each has a name, a version and a hash of its rules, which stand in every output 
 number of words that it changed on each side: two error rates are comparable only where these agree.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from asr_kd.artefact import hash_json
 from asr_kd.errors import InputError
+from asr_kd.io.atomic import write_bytes, write_text
 from asr_kd.log import progress
 from asr_kd.score.alignment import CORRECT, align
 from asr_kd.score.rewrites import KALDI_RULES, PLAIN_RULES, english, kaldi, plain
 from asr_kd.score.rules import Rules, read_rules
 from asr_kd.score.text import Text
 
+NORMALISER, RULES = "normaliser.json", "normaliser.yaml"
+"""Names of the files that keep a normaliser in a folder made with it."""
 NAMES = ("none", "plain", "kaldi", "english")
 _SHOWN_AFTER = 1000  # utterances
 
@@ -45,12 +49,14 @@ class Normaliser:
         version: of the rules; two texts normalised under one name and version are comparable.
         digest: SHA-256 of the rules, in hexadecimal.
         rewrite: the words of an utterance → its normalised words.
+        rules: the YAML file that it is from; None for the toolkit's own.
     """
 
     name: str
     version: str
     digest: str
     rewrite: Callable[[list[str]], list[str]]
+    rules: bytes | None = field(default=None, repr=False)
 
     def apply(self, text: Text) -> Normalised:
         """Normalises every utterance.
@@ -110,7 +116,53 @@ def normaliser(spec: str) -> Normaliser:
         raise InputError(
             f"{spec}: no such normaliser; expected {', '.join(NAMES)}, or a YAML file of rules"
         )
-    return _from_rules(read_rules(Path(spec), NAMES))
+    return _from_rules(read_rules(Path(spec), NAMES), Path(spec).read_bytes())
+
+
+def write_normaliser(folder: Path, ours: Normaliser) -> None:
+    """Writes what `read_normaliser` reads; nothing for `none`."""
+    if ours.digest == NONE.digest:
+        return
+    write_rules(folder, ours)
+    write_text(folder / NORMALISER, json.dumps(ours.to_dict(), indent=1) + "\n")
+
+
+def read_normaliser(folder: Path) -> Normaliser:
+    """The normaliser that `write_normaliser` wrote; `none` where there is no file.
+
+    Raises:
+        InputError: if the file is damaged, or this version's normaliser is another.
+    """
+    path = folder / NORMALISER
+    try:
+        return restored(folder, json.loads(path.read_text(encoding="utf-8")), path)
+    except FileNotFoundError:
+        return NONE
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({error!r}); make the folder again") from None
+
+
+def write_rules(folder: Path, ours: Normaliser) -> None:
+    """Writes the rules of a normaliser that has a file of them."""
+    if ours.rules is not None:
+        write_bytes(folder / RULES, ours.rules)
+
+
+def restored(folder: Path, then: Mapping[str, str], source: Path) -> Normaliser:
+    """A normaliser by `to_dict` and the rules that `write_rules` left.
+
+    Raises:
+        InputError: naming `source` if this version's normaliser of that name is another.
+    """
+    spec = then["name"] if then["name"] in NAMES else str(folder / RULES)
+    ours = normaliser(spec)
+    if ours.to_dict() != then:
+        raise InputError(
+            f"{source}: made with the normaliser {then['name']} version {then['version']} "
+            f"(sha256 {then['sha256'][:12]}), here is {ours.describe()}; make the folder again, or "
+            f"install the version of then"
+        )
+    return ours
 
 
 def _own(
@@ -120,11 +172,11 @@ def _own(
     return Normaliser(name, version, hash_json([name, version, content]), rewrite)
 
 
-def _from_rules(rules: Rules) -> Normaliser:
+def _from_rules(rules: Rules, file: bytes) -> Normaliser:
     base = normaliser(rules.base)
     digest = hash_json([rules.name, rules.version, base.to_dict(), rules.content])
     return Normaliser(
-        rules.name, rules.version, digest, lambda words: rules.rewrite(base.rewrite(words))
+        rules.name, rules.version, digest, lambda words: rules.rewrite(base.rewrite(words)), file
     )
 
 

@@ -9,8 +9,8 @@ from asr_kd.config import Config, config_dict
 from asr_kd.errors import InputError
 from asr_kd.io.atomic import replacing, write_text
 from asr_kd.labels.label_set import LabelSet
-from asr_kd.labels.lexicon import SENTENCE_END, SENTENCE_START
-from asr_kd.labels.units import Units
+from asr_kd.labels.lexicon import SENTENCE_END, SENTENCE_START, reserved
+from asr_kd.labels.units import WORD_START, Units
 from asr_kd.search.arrays import num_arcs
 from asr_kd.search.ctc_fst import ctc_graph, unit_language
 from asr_kd.search.grammar_fst import grammar_fst
@@ -55,7 +55,6 @@ def make_ctc_graph(units: Path, lm: Path, out: Path, config: CtcGraphConfig) -> 
     faults: list[str] = []
     try:
         spelling = Units.read(units)
-        _refuse_other_units(lm, spelling, config.open_vocabulary)
     except InputError as error:
         faults += error.faults
     try:
@@ -64,6 +63,7 @@ def make_ctc_graph(units: Path, lm: Path, out: Path, config: CtcGraphConfig) -> 
         faults += error.faults
     if faults:
         raise InputError(faults)
+    _refuse_other_model(lm, model, spelling, config.open_vocabulary)
     if rank_and_world()[0] != 0:
         return
     names = spelling.label_set.names
@@ -89,14 +89,15 @@ def make_ctc_graph(units: Path, lm: Path, out: Path, config: CtcGraphConfig) -> 
     artefact.publish(facts)
 
 
-def _refuse_other_units(lm: Path, units: Units, open_vocabulary: bool) -> None:
-    """`train-lm --units` leaves the label set beside its model."""
-    labels = lm / "labels.json"
-    if labels.is_file() and not open_vocabulary:
+def _refuse_other_model(lm: Path, model: NgramModel, units: Units, open_vocabulary: bool) -> None:
+    """Only units begin words with the mark; `train-lm --units` leaves their label set beside."""
+    of_units = any(WORD_START in word for word in model.words)
+    if of_units and not open_vocabulary:
         raise InputError(f"{lm}: a language model of units: say open_vocabulary=true")
-    if open_vocabulary and lm.is_dir() and not labels.is_file():
+    if open_vocabulary and not of_units:
         raise InputError(f"{lm}: a language model of words; make one by `asr-kd train-lm --units`")
-    if labels.is_file():
+    labels = lm / "labels.json"
+    if of_units and labels.is_file():
         units.label_set.require_same(LabelSet.load(labels), "the units", str(labels))
 
 
@@ -104,7 +105,7 @@ def word_spellings(model: NgramModel, units: Units) -> dict[str, Sequence[int]]:
     """The words of a language model that the units can spell, with their labels."""
     spellings: dict[str, Sequence[int]] = {}
     for word in model.words:
-        if word in _NO_WORDS:
+        if word in _NO_WORDS or reserved(word):
             continue
         try:
             labels = units.encode(word)

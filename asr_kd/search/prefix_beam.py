@@ -110,6 +110,7 @@ class _Tree:
         self._children: dict[tuple[int, int], int] = {}
         self.parent, self.token = [-1], [-1]
         self.bonus = [0.0]  # language model and costs, from the start on
+        self._asked: tuple[int, tuple[int, ...]] = (0, ())
 
     def tokens(self, node: int) -> tuple[int, ...]:
         found = []
@@ -124,7 +125,10 @@ class _Tree:
             found = self._children[node, token] = len(self.parent)
             costs, lm = self._search.costs, self._search.lm
             bonus = self.bonus[node] - (0.0 if costs is None else float(costs[token]))
-            bonus += 0.0 if lm is None else lm.log_prob(token, self.tokens(node))
+            if lm is not None:
+                if self._asked[0] != node:  # many children in a row have one history
+                    self._asked = node, self.tokens(node)
+                bonus += lm.log_prob(token, self._asked[1])
             self.parent.append(node)
             self.token.append(token)
             self.bonus.append(bonus)

@@ -17,6 +17,7 @@ from asr_kd.labels.lang import Lang
 from asr_kd.labels.lexicon import SENTENCE_END, SENTENCE_START, Lexicon, reserved
 from asr_kd.labels.topology import Topology
 from asr_kd.labels.units import Units
+from asr_kd.score.formats.lines import numbered, read_utf8
 from asr_kd.search.arrays import num_arcs
 from asr_kd.search.grammar_fst import grammar_fst
 from asr_kd.search.graph import decoding_graph
@@ -152,13 +153,9 @@ def train_lm(
 
 
 def _sentences(path: Path, lang: Lang | None) -> Iterator[list[str]]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text: {error}") from None
     known = set(lang.lexicon.words) if lang is not None else None
     faults, found = [], []
-    for number, line in enumerate(lines, start=1):
+    for number, line in numbered(read_utf8(path)):
         words = line.split()
         for i, word in enumerate(words):
             if reserved(word) or word in (SENTENCE_START, SENTENCE_END):

@@ -8,6 +8,7 @@ from asr_kd.errors import InputError
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.lexicon import SENTENCE_END, SENTENCE_START
 from asr_kd.labels.units import Units
+from asr_kd.score.formats.lines import numbered, read_utf8
 from asr_kd.search.ngram import NgramModel
 
 
@@ -17,13 +18,9 @@ def unit_sentences(text: Path, units: Units) -> list[list[str]]:
     Raises:
         InputError: every line that the units cannot spell, or if there is no sentence.
     """
-    try:
-        lines = text.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{text}: cannot be read as text: {error}") from None
-    numbered = {str(number): line for number, line in enumerate(lines, start=1) if line.split()}
+    lines = {str(number): line for number, line in numbered(read_utf8(text)) if line.split()}
     names = units.label_set.names
-    encoded = units.encode_all(numbered, str(text))
+    encoded = units.encode_all(lines, str(text))
     sentences = [[names[label] for label in labels] for labels in encoded.values() if labels]
     if not sentences:
         raise InputError(f"{text}: no sentence in it")

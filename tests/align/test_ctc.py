@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from asr_kd.align.ctc import AlignCtcConfig, align_ctc, best_path
 from asr_kd.artefact import read_manifest
@@ -41,7 +43,34 @@ def test_the_best_of_all_paths(tokens: list[int]) -> None:
             if collapse(np.array(path, np.int32)).tolist() == tokens
         ]
         best = max(fitting, key=lambda path: log_post[range(5), path].sum())
-        assert tuple(best_path(log_post, np.array(tokens, np.int32)).tolist()) == best
+        found = best_path(log_post, np.array(tokens, np.int32))
+        assert found is not None
+        assert tuple(found.tolist()) == best
+
+
+@given(st.lists(st.integers(1, 2), max_size=3), st.integers(1, 5), st.integers(0, 10**6))
+def test_ways_that_are_alike_or_closed(tokens: list[int], frames: int, seed: int) -> None:
+    """Scores of a few values, so that many paths tie, and some labels are impossible."""
+    values = np.array([-np.inf, -2, -1, -1, 0], np.float32)
+    log_post = np.random.default_rng(seed).choice(values, (frames, 3))
+    scores = [
+        log_post[range(frames), path].sum()
+        for path in itertools.product(range(3), repeat=frames)
+        if collapse(np.array(path, np.int32)).tolist() == tokens
+    ]
+    found = best_path(log_post, np.array(tokens, np.int32))
+    if max(scores, default=-np.inf) == -np.inf:
+        assert found is None
+    else:
+        assert found is not None
+        assert collapse(found).tolist() == tokens
+        assert log_post[range(frames), found].sum() == max(scores)
+
+
+def test_no_frames() -> None:
+    found = best_path(np.zeros((0, 3), np.float32), np.zeros(0, np.int32))
+    assert found is not None
+    assert found.shape == (0,)
 
 
 @pytest.fixture
@@ -98,6 +127,28 @@ def test_an_alignment_beside_its_tokens(
     assert read.has_alignment
     assert read.has_tokens
     assert read.num_outputs.tolist() == [5, 6, 4]
+
+
+def test_tokens_that_a_model_rules_out_are_no_alignment(
+    inputs: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    data, tokens, _ = inputs
+    write_table(data / "utt2num_frames", {utt: str(n) for utt, n in LENGTHS.items()})
+    probs = np.tile([0.5, 0.5, 0.0], (12, 1))
+    probs[4] = [0.2, 0.3, 0.5]  # 2 is possible here alone
+    with np.errstate(divide="ignore"), ArkWriter(tmp_path / "post.ark") as writer:
+        for utt, n in LENGTHS.items():
+            writer.write(utt, np.log(probs[:n]).astype(np.float32))
+    write_table(tmp_path / "post.scp", writer.scp)
+    LABELS.save(tmp_path / "labels.json")
+    (tmp_path / "model.yaml").write_text("source: post.scp\nlabels: labels.json\n")
+    write_tokens(tokens, {"spk-1": [1, 1, 2], "spk-2": [2, 2], "spk-3": [2, 1], "spk-4": [2]})
+    align_ctc(data, tokens, [str(tmp_path / "model.yaml")], tmp_path / "ali", AlignCtcConfig())
+    failed = read_table(tmp_path / "ali" / "failed.txt")
+    assert failed.keys() == {"spk-2", "spk-3"}
+    assert set(failed.values()) == {"no path through its tokens has a probability above 0"}
+    paths = {utt: path.tolist() for utt, path in Archive.read(tmp_path / "ali" / "ali.scp").items()}
+    assert {utt: path[4] for utt, path in paths.items()} == {"spk-1": 2, "spk-4": 2}
 
 
 def test_another_model_behind_the_same_description_aligns_again(

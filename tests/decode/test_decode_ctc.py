@@ -1,6 +1,7 @@
 """CTC models through `decode`: units are ▁, a and b beside the blank, so that V is the toy's."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from asr_kd.decode.config import DecodeConfig, Grid, Scales, UnitSearch
 from asr_kd.decode.decode import decode
 from asr_kd.decode.export import export
 from asr_kd.decode.nbest import Keep
+from asr_kd.decode.rescore import RescoreConfig, rescore
+from asr_kd.decode.unit_decoder import UnitDecoder
 from asr_kd.ensemble.scorer import Scorer
 from asr_kd.errors import InputError
 from asr_kd.labels.unit_stages import UnitsConfig, train_units
@@ -74,6 +77,48 @@ def test_graph_of_words(task: Task, tmp_path: Path) -> None:
     export(task.model, tmp_path / "exported", fixed, graph=tmp_path / "tlg")
     exported = load_config(DecodeConfig, tmp_path / "exported" / "decode.yaml")
     assert exported.scales == Scales(acoustic_scale=2.0, prior_scale=0.0)
+    # Its graph is as good as the one that it was made with: words are compared alike.
+    loud = task.toy.data("loud", {"s-1": task.logits("A BA")}, {"s-1": "a ba!"})
+    for name, graph in (("own", tmp_path / "tlg"), ("copied", tmp_path / "exported")):
+        decode([str(task.model)], loud, graph, tmp_path / name, DecodeConfig())
+        assert read_manifest(tmp_path / name).info["wer"] == 0
+
+
+@pytest.mark.parametrize("name", ["plain", "rules"])
+def test_rescored_words_are_compared_as_the_units_spell_them(
+    task: Task, tmp_path: Path, name: str
+) -> None:
+    units, rules = task.units, tmp_path / "rules.yaml"
+    if name == "rules":
+        rules.write_text("name: mine\nversion: 1\nbase: plain\nrules: []\n")
+        units = tmp_path / "units-by-rules"
+        train_units(task.text, units, UnitsConfig(kind="char", normaliser=str(rules)))
+        rules.unlink()
+        task.toy.save_model("ctc", label_set=Units.read(units).label_set)
+    train_lm(task.text, tmp_path / "lm", LmConfig())
+    make_ctc_graph(units, tmp_path / "lm", tmp_path / "tlg", CtcGraphConfig())
+    text = {"s-1": "a ba", "t-1": "Ba a B!"}  # the words of the language model are A, BA and B
+    logits = {utt_id: task.logits(words) for utt_id, words in text.items()}
+    data = task.toy.data("data", logits, text)
+    first, second = tmp_path / "first", tmp_path / "second"
+    decode([str(task.model)], data, tmp_path / "tlg", first, DecodeConfig(), keep=Keep(10, 8.0))
+    assert read_manifest(first).info["nbest"]["oracle"]["errors"] == 0
+    # The units are not asked again: the folder knows what words mean.
+    shutil.rmtree(units)
+    shutil.rmtree(tmp_path / "tlg")
+    lm = tmp_path / "lm"
+    rescore(first, second, RescoreConfig(), lm=lm, old_lm=lm, tune_on=first)
+    assert hyp(second) == hyp(first) == {u: w.upper().strip("!") for u, w in text.items()}
+    for folder in (first, second):
+        wer = json.loads((folder / "wer.json").read_text())
+        assert wer["errors"] == 0
+        assert wer["normaliser"]["name"] == ("mine" if name == "rules" else "plain")
+    grid = scales(second)["grid"]
+    assert grid[0]["errors"] == 0
+    assert {point["words"] for point in grid} == {5}
+    (first / "normaliser.json").write_text('{"name": "plain", "version": "0", "sha256": "0"}')
+    with pytest.raises(InputError, match="made with the normaliser plain version 0"):
+        rescore(first, tmp_path / "third", RescoreConfig(), lm=lm, old_lm=lm)
 
 
 @pytest.mark.parametrize("kind", ["greedy", "prefix-beam"])
@@ -126,6 +171,26 @@ def test_language_model_of_units_and_tuning(task: Task, tmp_path: Path) -> None:
     assert scales(tmp_path / "fixed")["insertion_penalty"] == 1.0
 
 
+def test_lists_of_an_open_vocabulary_are_not_rescored(task: Task, tmp_path: Path) -> None:
+    lm, graph = tmp_path / "lm", tmp_path / "tg"
+    train_lm(task.text, lm, LmConfig(), units=task.units)
+    make_ctc_graph(task.units, lm, graph, CtcGraphConfig(open_vocabulary=True))
+    out = tmp_path / "out"
+    decode([str(task.model)], task.data("data"), graph, out, DecodeConfig(), keep=Keep(5, 8.0))
+    with pytest.raises(InputError, match="lm: a language model of units; lists of words"):
+        rescore(out, tmp_path / "again", RescoreConfig(), lm=lm, old_lm=lm)
+
+
+def test_scores_that_are_none_are_refused(task: Task) -> None:
+    decoder = UnitDecoder(task.units, UnitSearch(), None, "arithmetic", None)
+    scores = np.zeros((1, 3, 4), np.float32)
+    for bad in (np.nan, np.inf):
+        scores[0, 1, 2] = bad
+        with pytest.raises(InputError, match=r"^s-1: a score is NaN or \+inf"):
+            decoder.search(scores, Scales(), "s-1")
+    assert decoder.search(np.full((1, 2, 4), -np.inf, np.float32), Scales(), "s-1") == ([], False)
+
+
 def test_contradictions(task: Task, tmp_path: Path) -> None:
     data = task.data("data")
 
@@ -158,7 +223,7 @@ def test_ctc_models_of_other_tools_need_no_priors(task: Task, tmp_path: Path) ->
         if accepted:
             scorer = Scorer.open([str(described)], data)
             assert scorer.log_prior is not None
-            assert not scorer.log_prior.any()
+            assert scorer.log_prior.tolist() == pytest.approx([-np.log(4)] * 4)
         else:
             with pytest.raises(InputError, match="without the priors"):
                 Scorer.open([str(described)], data)

@@ -18,6 +18,7 @@ from asr_kd.decode.nbest import (
     write_nbest,
 )
 from asr_kd.errors import InputError
+from asr_kd.score.normalise import NONE, normaliser
 
 TEXT = {"s-1": "a b", "s-2": "a a", "t-1": "a", "t-2": "b a"}
 COSTS = st.floats(-1e4, 1e4).map(lambda x: round(x, 4))
@@ -71,11 +72,13 @@ def test_the_oracle_takes_the_best_of_each_list() -> None:
         "u-2": [Candidate(("B",), 0, 0), Candidate((), 1, 0)],
     }
     ref = {"u-1": ["A", "B"], "u-2": ["A", "A"], "u-3": ["C"]}
-    assert [e.errors for e in errors_of(lists, ref)["u-1"]] == [1, 0]
-    facts = describe_lists(lists, ref)
+    assert [e.errors for e in errors_of(lists, ref, NONE)["u-1"]] == [1, 0]
+    facts = describe_lists(lists, ref, NONE)
     assert (facts["oracle"]["errors"], facts["oracle"]["words"]) == (2, 4)
     assert facts["mean_length"] == 2
-    assert "oracle" not in describe_lists(lists, {})
+    loud = {utt_id: [word.upper() for word in words] for utt_id, words in ref.items()}
+    assert [e.errors for e in errors_of(lists, loud, normaliser("plain"))["u-1"]] == [1, 0]
+    assert "oracle" not in describe_lists(lists, {}, NONE)
 
 
 def test_decoding_keeps_lists(toy: Any, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from asr_kd.errors import InputError
 from asr_kd.features.make_feats import FeatsConfig, make_feats
 from asr_kd.features.spec import FeatureSpec
 from asr_kd.io.table import write_table
+from asr_kd.labels.label_set import LabelSet
 from asr_kd.models.checkpoint import Checkpoint, CmvnMode
 
 RATE = 8000
@@ -73,6 +74,18 @@ def test_planted_words(cmvn: CmvnMode, toy: Any, audio: Path) -> None:
     assert [one.path for one in found] == files
     assert {one.path.stem: " ".join(one.words) for one in found} == TEXT
     assert all(one.complete for one in found)
+
+
+def test_scales_that_nobody_set_are_those_of_the_labels(toy: Any) -> None:
+    folder = student(toy)
+    (folder / "decode.yaml").write_text("beam: 20\n")
+    assert Student(folder).scales == Scales()
+    labels = LabelSet.load(folder / "labels.json")
+    LabelSet("ctc-char", labels.names).save(folder / "labels.json")
+    plain = Scales(acoustic_scale=1.0, prior_scale=0.0)
+    assert Student(folder).scales == plain
+    (folder / "decode.yaml").write_text("scales: {acoustic_scale: 2.0}\n")
+    assert Student(folder).scales == plain.model_copy(update={"acoustic_scale": 2.0})
 
 
 def test_as_features_and_decode_do(toy: Any, audio: Path, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """torchaudio's models as teachers: small ones of the same architecture, with random weights."""
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +11,33 @@ import pytest
 import soundfile
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torchaudio import pipelines
 from torchaudio.models import wav2vec2_model
 from typer.testing import CliRunner
 
 import asr_kd.cli.units  # noqa: F401  (registers with the application)
+from asr_kd.artefact import Artefact, read_manifest
 from asr_kd.cli.app import app
+from asr_kd.config import load_config
 from asr_kd.data.directory import DataDir
+from asr_kd.decode.config import DecodeConfig
+from asr_kd.decode.decode import decode
+from asr_kd.ensemble.average import average
 from asr_kd.ensemble.bundle import Bundle, BundleTeacher
 from asr_kd.ensemble.bundle_units import bundle_units
 from asr_kd.ensemble.dump import Dump, dump_targets
 from asr_kd.ensemble.store import TargetStore
 from asr_kd.ensemble.teachers import open_teacher, open_teachers
 from asr_kd.errors import AsrKdError, InputError
+from asr_kd.features.spec import FeatureSpec, write_spec
+from asr_kd.io.ark import ArkWriter
+from asr_kd.labels.ctc import collapse
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.unit_stages import UnitsConfig, train_units
 from asr_kd.labels.units import Units
+from asr_kd.score.text import read_text
+from asr_kd.search.prefix_beam import PrefixSearch
 
 BASE = "WAV2VEC2_ASR_BASE_960H"
 TINY: dict[str, Any] = {
@@ -160,6 +172,58 @@ def test_bundles_are_averaged(make_bundle: Callable[..., Path], sound: Path) -> 
     assert len(digests) == 2
 
 
+@pytest.fixture
+def features(sound: Path) -> Path:
+    """The sound beside features, as `make-feats` leaves it, and what was said."""
+    folder = sound.parent / "features"
+    artefact = Artefact(folder, "make-feats", {}, {})
+    work = artefact.begin()
+    with ArkWriter(work / "feats.ark", published=folder / "feats.ark") as ark:
+        for utt, frames in (("a-1", 24), ("b-1", 37)):
+            ark.write(utt, np.zeros((frames, 2), np.float32))
+    data, said = DataDir.read(sound), {"a-1": "TEA", "b-1": "EAT A"}
+    replace(data, path=folder, feats=ark.scp, text=said, num_frames={"a-1": 24, "b-1": 37}).write(
+        work
+    )
+    write_spec(FeatureSpec(kind="external", name="none", dim=2), work)
+    artefact.publish()
+    return folder
+
+
+def test_bundles_are_decoded(make_bundle: Callable[..., Path], features: Path) -> None:
+    one, two = make_bundle("one"), make_bundle("two", seed=1)
+    folder = Path(spec(one).partition("=")[2])
+    specs = [f"bundle:{one}={folder}", f"bundle:{two}={folder}"]
+    units, out = Units.read(folder), features.parent / "out"
+    teachers = open_teachers(specs, features)
+    greedy = load_config(DecodeConfig, None, ["units.kind=greedy"])
+    decode(specs[:1], features, folder, out, greedy, nj=2)
+    for utt, words in read_text(out / "hyp").items():
+        best = teachers[0].log_posts([utt])[0].argmax(1).numpy().astype(np.int32)
+        assert words == units.decode(collapse(best).tolist()).split()
+    params = sum(weights.numel() for weights in load_file(one / "weights.safetensors").values())
+    info = read_manifest(out, "decode").info
+    assert info["params"] == params
+    assert info["audio_seconds"] == pytest.approx((12 + 19) * 0.02)
+    for options in (["units.shared=true"], []):
+        config = load_config(DecodeConfig, None, ["grid.rounds=0", *options])
+        decode(specs, features, folder, out, config, tune_on=features)
+        tuned = json.loads((out / "scales.json").read_text())
+        search = PrefixSearch(
+            acoustic_scale=tuned["acoustic_scale"],
+            costs=tuned["insertion_penalty"] * np.asarray(units.starts_word(), np.float64),
+        )
+        for utt, words in read_text(out / "hyp").items():
+            each = torch.stack([teacher.log_posts([utt])[0] for teacher in teachers])
+            log_posts = each if options else average(list(each))
+            assert words == units.decode(search.search(log_posts.numpy())[0].tokens).split()
+    before = read_manifest(out).fingerprint
+    for name in ("bundle.yaml", "weights.safetensors"):
+        (two / name).write_bytes((one / name).read_bytes())
+    decode(specs, features, folder, out, config, tune_on=features)
+    assert read_manifest(out).fingerprint != before
+
+
 def test_what_does_not_belong_together(
     make_bundle: Callable[..., Path], sound: Path, tmp_path: Path
 ) -> None:
@@ -187,6 +251,13 @@ def test_what_does_not_belong_together(
     wide = make_bundle("wide", labels=[*LABELS, "B"])
     with pytest.raises(InputError, match="aux_num_out is 6, expected 7"):
         open_teacher(good.replace(str(folder), str(wide), 1), sound)
+    for k, layers in enumerate(([5], [[8, 10]], 3)):
+        bad = make_bundle(f"bad{k}")
+        described = yaml.safe_load((bad / "bundle.yaml").read_text())
+        described["model"]["extractor_conv_layer_config"] = layers
+        (bad / "bundle.yaml").write_text(yaml.safe_dump(described))
+        with pytest.raises(InputError, match=r"bundle.yaml: extractor_conv_layer_config: expected"):
+            Bundle.find(str(bad))
     fast = make_bundle("fast", sample_rate=8000)
     units = good.partition("=")[2]
     with pytest.raises(InputError, match=r"frames of posteriors differ.*40 ms"):

@@ -71,6 +71,27 @@ def test_every_text_of_known_characters_comes_back(folder: Path, words: list[str
     assert labels == [label for word in words for label in units.encode(word)]
 
 
+def test_long_sentences_spell_words_as_they_are_alone(tmp_path: Path) -> None:
+    """Unigrams take the best sum of a whole sentence, whose rounding can turn the scale."""
+    rng = np.random.default_rng(0)
+    parts = ["".join(rng.choice(list("abcdefgh"), 2 + k % 3)) for k in range(40)]
+    words = ["".join(rng.choice(parts, 1 + k % 3)) for k in range(600)]
+    path = tmp_path / "text"
+    path.write_text("\n".join(" ".join(rng.choice(words, 12)) for _ in range(200)) + "\n")
+    train_units(path, tmp_path / "units", UnitsConfig(size=120))
+    units = Units.read(tmp_path / "units")
+    sentence = ["".join(rng.choice(list("abcdefgh"), 9)) for _ in range(20_000)]
+    alone = [label for word in sentence for label in units.encode(word)]
+    assert units.encode(" ".join(sentence)) == alone
+
+
+def test_a_byte_order_mark_is_no_unit(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_bytes(b"\xef\xbb\xbfab ba\r\nb\r\n")
+    train_units(path, tmp_path / "units", UnitsConfig(kind="char"))
+    assert set(Units.read(tmp_path / "units").label_set.names[1:]) == set("▁ab")
+
+
 def test_starts_of_words(folder: Path) -> None:
     units = Units.read(folder)
     starts = units.starts_word()
@@ -95,6 +116,8 @@ def test_unknown_characters_are_named_with_their_utterances(folder: Path) -> Non
     units = Units.read(folder)
     with pytest.raises(InputError) as error:
         units.encode_all({"u1": "the cat", "u2": "zebra cat", "u3": "a ▁ q"}, "data/text")
+    with pytest.raises(InputError, match=r"no é U\+0301 U\+200B$"):
+        units.encode("e\u0301 a\u200b \u00e9")
     assert error.value.faults == [
         "data/text: u2: the units have no b r z",
         "data/text: u3: the units have no q ▁",

@@ -10,7 +10,7 @@ from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.unit_stages import UnitsConfig, train_units
 from asr_kd.labels.units import Units
 from asr_kd.search.ctc_stages import CtcGraphConfig, make_ctc_graph
-from asr_kd.search.ngram import NgramModel
+from asr_kd.search.ngram import Entry, NgramModel
 from asr_kd.search.open_graph import OpenGraph
 from asr_kd.search.stages import LmConfig, train_lm
 from asr_kd.search.unit_lm import UnitLm
@@ -100,6 +100,17 @@ def test_words_that_units_cannot_spell_are_left_out(
     assert "! ZEBRA" in caplog.text
 
 
+def test_symbols_of_graphs_are_no_words(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "text").write_text("a #0 <eps> b\n")
+    train_units(tmp_path / "text", tmp_path / "units", UnitsConfig(kind="char"))
+    unigrams = {(word,): Entry(-0.5) for word in ("a", "#0", "<eps>", "#12", "</s>")}
+    NgramModel([unigrams]).write_arpa(tmp_path / "lm.arpa")
+    make_ctc_graph(tmp_path / "units", tmp_path / "lm.arpa", tmp_path / "graph", CtcGraphConfig())
+    symbols = (tmp_path / "graph" / "words.txt").read_text().split()[::2]
+    assert symbols == ["<eps>", "a", "#0", "<s>", "</s>"]
+    assert "3 words of the language model are left out" in caplog.text
+
+
 def test_faults(made: Folders, tmp_path: Path) -> None:
     def refused(units: Path, lm: Path, config: CtcGraphConfig, message: str) -> None:
         with pytest.raises(InputError, match=message):
@@ -108,7 +119,13 @@ def test_faults(made: Folders, tmp_path: Path) -> None:
 
     refused(made.units, made.unit_lm, CtcGraphConfig(), "say open_vocabulary=true")
     refused(made.units, made.word_lm, OPEN, "language model of words")
-    refused(made.units, made.word_lm / "lm.arpa", OPEN, "has not one unit")
+    # A file tells as well as its folder: pieces inside of words look like words.
+    refused(made.units, made.word_lm / "lm.arpa", OPEN, "language model of words")
+    refused(made.units, made.unit_lm / "lm.arpa", CtcGraphConfig(), "say open_vocabulary=true")
+    (tmp_path / "foreign.arpa").write_text(
+        "\\data\\\nngram 1=2\n\\1-grams:\n-0.3 ▁zebra\n-0.3 </s>\n\\end\\\n"
+    )
+    refused(made.units, tmp_path / "foreign.arpa", OPEN, "has not one unit")
     other = tmp_path / "other"
     train_units(made.text, other, UnitsConfig(kind="char"))
     refused(other, made.unit_lm, OPEN, "label sets differ")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_kd.search.prefix_beam import PrefixSearch, greedy
+from asr_kd.search.prefix_beam import PrefixSearch, _Tree, greedy
 
 ALL = 10_000
 
@@ -118,6 +118,21 @@ def test_language_model_and_penalty_decide_what_sounds_alike() -> None:
     assert PrefixSearch(lm=lm).search(np.log(probs))[0].tokens == (1,)
     costs = np.array([0.0, 9.0, 9.0])
     assert PrefixSearch(costs=costs).search(np.log(probs))[0].tokens == ()
+
+
+def test_a_history_is_spelled_once_for_all_that_may_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for each of them, the time of long utterances would grow with their square."""
+    spelled = []
+    whole = _Tree.tokens
+
+    def tokens(tree: _Tree, node: int) -> tuple[int, ...]:
+        spelled.append(node)
+        return whole(tree, node)
+
+    monkeypatch.setattr(_Tree, "tokens", tokens)
+    prefixes, frames = 4, 30
+    PrefixSearch(prefixes, lm=Bigrams(0, 12)).search(posteriors(0, 1, frames, 12))
+    assert len(spelled) <= prefixes * (frames + 1)
 
 
 def test_edges() -> None:
