@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import PositiveInt
+from torchaudio.functional import forced_align
 
 from asr_kd.align.folder import report_failures
 from asr_kd.artefact import Artefact
@@ -27,6 +29,7 @@ from asr_kd.labels.priors import read_ali_labels, write_priors
 from asr_kd.labels.units import SETTINGS, Units
 from asr_kd.shards import run_shards, split
 
+_NEVER = np.float32(-1e6)  # below what any path of possible labels has
 _logger = logging.getLogger("asr_kd.align")
 
 
@@ -59,10 +62,10 @@ class _System:
 
 
 def best_path(log_post: NDArray[np.float32], tokens: NDArray[np.int32]) -> NDArray[np.int32] | None:
-    """The most probable of all paths that collapse to the tokens, by Viterbi's search.
+    """The most probable of all paths that collapse to the tokens.
 
-    torchaudio's `forced_align` misses it where two ways into a state are alike (pytorch/audio issue
-    4221, open in 2.11).
+    Where two ways into a state are exactly alike, torchaudio's search may miss it (pytorch/audio
+    issue 4221, open in 2.11).
 
     Args:
         log_post: log-posteriors (T,V).
@@ -71,32 +74,15 @@ def best_path(log_post: NDArray[np.float32], tokens: NDArray[np.int32]) -> NDArr
     Returns:
         A label for each frame (T,); None where every path has the probability 0.
     """
-    # A state for each token, and one for the blank before, between and after them.
-    labels = np.full(2 * len(tokens) + 1, BLANK, np.int32)
-    labels[1::2] = tokens
-    may_skip = np.zeros(len(labels), np.bool_)  # the blank before, between tokens that differ
-    may_skip[3::2] = tokens[1:] != tokens[:-1]
-    scores = log_post[:, labels].astype(np.float64)
-    best = np.full(len(labels), -np.inf)
-    best[:2] = 0.0  # before the first frame: it may be either's
-    steps = np.zeros(scores.shape, np.int8)  # states passed between a frame and the one before
-    for t, score in enumerate(scores):
-        if t:
-            ways = np.full((3, len(labels)), -np.inf)
-            ways[0], ways[1, 1:] = best, best[:-1]
-            ways[2, 2:] = np.where(may_skip[2:], best[:-2], -np.inf)
-            steps[t], best = ways.argmax(axis=0), ways.max(axis=0)
-        best = best + score
-    state = len(labels) - 1
-    if len(tokens) and best[state - 1] > best[state]:
-        state -= 1
-    if np.isneginf(best[state]):
-        return None
-    path = np.empty(len(scores), np.int32)
-    for t in reversed(range(len(scores))):
-        path[t] = labels[state]
-        state -= steps[t, state]
-    return path
+    if len(tokens):
+        # The search wants finite scores.
+        scores = torch.from_numpy(np.maximum(log_post, _NEVER))[None]
+        targets = torch.from_numpy(tokens.astype(np.int32))[None]
+        found, _ = forced_align(scores, targets, blank=BLANK)
+        path: NDArray[np.int32] = found[0].to(torch.int32).numpy()
+    else:
+        path = np.full(len(log_post), BLANK, np.int32)
+    return None if np.isneginf(log_post[range(len(path)), path]).any() else path
 
 
 def align_ctc(
