@@ -60,10 +60,13 @@ class Grid(Config):
         return self
 
 
-# A CTC model's labels are scored by log-posteriors as they are: most frames are blank, and a prior
-# would make all others likely there.
+# Most frames are blank: a whole prior would make all other labels likely there, a part of it makes
+# words of weak spikes win over their blanks.
 _CTC_SCALES: dict[str, Any] = {"acoustic_scale": 1.0, "prior_scale": 0.0}
-_CTC_GRID: dict[str, Any] = {"acoustic_scale": (0.25, 0.5, 1.0, 2.0, 4.0), "prior_scale": (0.0,)}
+_CTC_GRID: dict[str, Any] = {
+    "acoustic_scale": (0.25, 0.5, 1.0, 2.0, 4.0),
+    "prior_scale": (0.0, 0.3),
+}
 
 
 class UnitSearch(Config):

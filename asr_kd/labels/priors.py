@@ -24,9 +24,6 @@ def write_priors(folder: Path, counts: Sequence[int], label_set: LabelSet) -> No
 def log_prior(ali_dir: Path) -> NDArray[np.float32]:
     """Natural-log prior of each label, float32 (V,), from the counts of an alignment.
 
-    Priors are floored at 1% of the uniform distribution and sum to 1: dividing by the prior of a
-    label that was hardly ever seen must not make it likely.
-
     Raises:
         InputError: if the folder has no counts, or counts of another label set.
     """
@@ -43,8 +40,18 @@ def log_prior(ali_dir: Path) -> NDArray[np.float32]:
         raise InputError(f"{file}: counts of another label set than {ali_dir}/labels.json")
     if not counts.sum() > 0:
         raise InputError(f"{file}: no frame is aligned")
+    return floored_log_prior(counts)
+
+
+def floored_log_prior(counts: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Natural-log prior (V,) of counts (V,), whatever they sum to.
+
+    Priors are floored at 1% of the uniform distribution and sum to 1: dividing by the prior of a
+    label that was hardly ever seen must not make it likely.
+    """
     prior = np.maximum(counts / counts.sum(), _FLOOR / len(counts))
-    return np.log(prior / prior.sum()).astype(np.float32)
+    log_prior: NDArray[np.float32] = np.log(prior / prior.sum()).astype(np.float32)
+    return log_prior
 
 
 def read_ali_labels(ali_dir: Path) -> LabelSet:

@@ -122,8 +122,8 @@ def read_labels(
 def folder_log_prior(folder: Path, label_set: LabelSet) -> NDArray[np.float32]:
     """Natural-log label prior (V,): of an alignment its counts, of tokens alone uniform.
 
-    Nothing is counted where no frame is labelled, and CTC's posteriors are searched without
-    priors.
+    Nothing is counted where no frame is labelled; see `mean_posterior` for what a trained model is
+    given.
     """
     if (folder / TOKENS).is_file() and not (folder / ALIGNMENT).is_file():
         return np.full(len(label_set), -np.log(len(label_set)), np.float32)

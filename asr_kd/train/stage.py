@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from asr_kd.artefact import Artefact
 from asr_kd.config import config_dict, write_config
 from asr_kd.errors import AsrKdError, InputError
 from asr_kd.io.atomic import write_text
+from asr_kd.models.checkpoint import Checkpoint
 from asr_kd.models.trained_on import read_trained_on, write_trained_on
 from asr_kd.shards import rank_and_world
 from asr_kd.train.build import build, read_data
@@ -26,6 +28,7 @@ from asr_kd.train.evaluation import DevScore
 from asr_kd.train.inputs import TrainInputs
 from asr_kd.train.labels import folder_log_prior
 from asr_kd.train.loop import Trainer
+from asr_kd.train.priors import mean_posterior
 from asr_kd.train.state import has_state, remove_state
 
 _logger = logging.getLogger("asr_kd.train")
@@ -79,6 +82,9 @@ def _train(inputs: TrainInputs, config: TrainConfig, artefact: Artefact, fabric:
     trainer.run()
     fabric.barrier()
     if fabric.is_global_zero:
+        if data.has_tokens and not data.has_alignment:
+            for folder in (work, work / "last"):
+                _give_prior(folder, data, config.max_frames, fabric.device)
         done = trainer.progress
         _record_utterances(work, data, inputs)
         artefact.publish(
@@ -130,6 +136,12 @@ def processes(config: TrainConfig) -> Iterator[Fabric]:
     if dist.is_initialized():
         gc.collect()  # what DDP holds of the group lies in cycles
         dist.destroy_process_group()
+
+
+def _give_prior(folder: Path, data: AlignedData, max_frames: int, device: torch.device) -> None:
+    checkpoint = Checkpoint.load(folder, device)
+    prior = mean_posterior(checkpoint.model, data, max_frames)
+    replace(checkpoint, log_prior=prior).save(folder)
 
 
 def _record_utterances(work: Path, data: AlignedData, inputs: TrainInputs) -> None:
