@@ -30,6 +30,14 @@ Mean = Annotated[
 Normaliser = Annotated[
     str, typer.Option("--normaliser", help="none, plain, kaldi, english, or a YAML file of rules.")
 ]
+ScoringNormaliser = Annotated[
+    str | None,
+    typer.Option(
+        "--normaliser",
+        help="none, plain, kaldi, english, or a YAML file of rules. [default: that of the decode "
+        "folders, of models of units; else none]",
+    ),
+]
 Alignment = Annotated[
     Literal["levenshtein", "sclite"],
     typer.Option("--alignment", help="Fewest errors, or just as NIST's sclite aligns."),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from asr_kd.cli.app import Alignment, Normaliser, Out, Partial, app
+from asr_kd.cli.app import Alignment, Out, Partial, ScoringNormaliser, app
 
 
 @app.command("compare")
@@ -35,7 +35,7 @@ def compare_verb(
         Path | None,
         typer.Option("--out", help="Folder for RESULTS.md, report.html, results.json and CSV."),
     ] = None,
-    normaliser: Normaliser = "none",
+    normaliser: ScoringNormaliser = None,
     alignment: Alignment = "levenshtein",
     partial: Partial = False,
     frames: Annotated[

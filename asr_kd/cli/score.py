@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from asr_kd.cli.app import Alignment, Normaliser, Partial, app
+from asr_kd.cli.app import Alignment, Partial, ScoringNormaliser, app
 
 
 @app.command("score")
@@ -22,7 +22,7 @@ def score_verb(
     utt2spk: Annotated[
         str | None, typer.Option("--utt2spk", help="Speakers: scores each, and draws whole ones.")
     ] = None,
-    normaliser: Normaliser = "none",
+    normaliser: ScoringNormaliser = None,
     alignment: Alignment = "levenshtein",
     partial: Partial = False,
     out: Annotated[
@@ -35,8 +35,8 @@ def score_verb(
     """
     from asr_kd.report.comparison import Scoring
     from asr_kd.report.score import score_files
-    from asr_kd.score.normalise import normaliser as named
 
     if len(files) > 2:
         raise typer.BadParameter("a reference and one hypothesis file; compare takes several")
-    score_files(files, utt2spk, Scoring(named(normaliser), alignment, partial), out)
+    scoring = Scoring(alignment=alignment, partial=partial)
+    score_files(files, utt2spk, scoring, out, normaliser)

@@ -15,12 +15,11 @@ from asr_kd.report.outputs import FORMAT, SetFigures
 from asr_kd.report.page import command_text
 from asr_kd.report.pairs import Chosen, compared_pairs
 from asr_kd.report.publish import Report, set_report, show, write_report
-from asr_kd.report.sources import Source, find_sources
+from asr_kd.report.sources import Source, find_sources, normaliser_of
 from asr_kd.report.statistics import Statistics
 from asr_kd.report.systems import read_comparisons
 from asr_kd.score.alignment import Method
 from asr_kd.score.bootstrap import METHOD, RESAMPLES
-from asr_kd.score.normalise import normaliser
 from asr_kd.shards import rank_and_world
 
 
@@ -32,7 +31,7 @@ class Settings:
         refs: references, `[SET=]FILE`.
         utt2spks: speakers, `[SET=]FILE`.
         config: YAML file that names systems, references and speakers.
-        normaliser: name, or a file of rules.
+        normaliser: name, or a file of rules; None for that of decode folders, else none.
         alignment: method.
         partial: score what all have.
         frames: whether frame accuracies are compared.
@@ -44,7 +43,7 @@ class Settings:
     refs: tuple[str, ...] = ()
     utt2spks: tuple[str, ...] = ()
     config: Path | None = None
-    normaliser: str = "none"
+    normaliser: str | None = None
     alignment: Method = "levenshtein"
     partial: bool = False
     frames: bool = True
@@ -78,10 +77,11 @@ def compare(
     if rank_and_world()[0] != 0:
         return
     settings = settings or Settings()
-    scoring = Scoring(
-        normaliser(settings.normaliser), settings.alignment, settings.partial, settings.frames
-    )
     sources = find_sources(systems, settings.refs, settings.utt2spks, settings.config)
+    scoring = Scoring(
+        normaliser_of(sources, settings.normaliser), settings.alignment, settings.partial,
+        settings.frames,
+    )  # fmt: skip
     artefact = None
     if out is not None:  # before any work: what is read must not be replaced
         shown = {"systems": list(systems), "title": title, "notes": list(notes)}
@@ -189,7 +189,7 @@ def _options(
     options += [("--utt2spk", utt2spk) for utt2spk in settings.utt2spks]
     if settings.config is not None:
         options.append(("--config", str(settings.config)))
-    if settings.normaliser != default.normaliser:
+    if settings.normaliser is not None:
         options.append(("--normaliser", settings.normaliser))
     if settings.alignment != default.alignment:
         options.append(("--alignment", settings.alignment))

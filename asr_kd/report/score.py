@@ -1,13 +1,14 @@
 """`score`: one hypothesis against its reference; on the terminal, and as a folder."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from asr_kd.artefact import Artefact
 from asr_kd.report.comparison import Scoring
 from asr_kd.report.kaldi_folders import NO_PENALTY, scales_text
-from asr_kd.report.sources import Source, find_source, read_source, speakers_of
+from asr_kd.report.sources import Source, find_source, normaliser_of, read_source, speakers_of
 from asr_kd.report.table import NONE, operations, percent, terminal
 from asr_kd.score.bootstrap import METHOD
 from asr_kd.score.join import REFERENCE, join
@@ -17,7 +18,11 @@ _MOST_SPEAKERS = 100
 
 
 def score_files(
-    files: Sequence[str], utt2spk: str | None, scoring: Scoring, out: Path | None
+    files: Sequence[str],
+    utt2spk: str | None,
+    scoring: Scoring,
+    out: Path | None,
+    normaliser: str | None = None,
 ) -> None:
     """Scores hypotheses: prints a table and publishes `wer.json` and Kaldi's files.
 
@@ -25,14 +30,16 @@ def score_files(
         files: reference and hypotheses, or only a decode folder, ours or Kaldi's; each as
             `report.sources.find_source` takes it.
         utt2spk: Kaldi's `utt2spk`, where files do not tell the speakers.
-        scoring: how words are compared.
+        scoring: how words are compared, but for the normaliser.
         out: folder to publish; None to print alone.
+        normaliser: as `report.sources.normaliser_of` takes it.
 
     Raises:
         InputError: all faults of the files together.
     """
     *refs, hyp = files
     source = find_source(hyp, refs[0] if refs else None, utt2spk)
+    scoring = replace(scoring, normaliser=normaliser_of([source], normaliser))
     artefact = _artefact(source, scoring, out) if out is not None else None
     loaded = read_source(source)
     name = str(source.path)
