@@ -7,7 +7,7 @@ from typing import Any
 
 from asr_kd.artefact import Artefact
 from asr_kd.errors import InputError
-from asr_kd.report.comparison import Comparison, Scoring
+from asr_kd.report.comparison import Comparison, Scoring, normaliser_of
 from asr_kd.report.distillation import distillation
 from asr_kd.report.facts import common_facts
 from asr_kd.report.fail import SMALLEST_P, WorseError, verdicts
@@ -15,7 +15,7 @@ from asr_kd.report.outputs import FORMAT, SetFigures
 from asr_kd.report.page import command_text
 from asr_kd.report.pairs import Chosen, compared_pairs
 from asr_kd.report.publish import Report, set_report, show, write_report
-from asr_kd.report.sources import Source, find_sources, normaliser_of
+from asr_kd.report.sources import Source, find_sources
 from asr_kd.report.statistics import Statistics
 from asr_kd.report.systems import read_comparisons
 from asr_kd.score.alignment import Method

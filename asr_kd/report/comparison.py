@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from asr_kd.errors import InputError
 from asr_kd.report.sources import Source
 from asr_kd.score.alignment import Alignments, Method
 from asr_kd.score.join import Partial
-from asr_kd.score.normalise import NONE, Normaliser
+from asr_kd.score.normalise import NONE, Normaliser, normaliser, read_normaliser
 from asr_kd.score.text import Text
 
 
@@ -31,6 +32,27 @@ class Scoring:
     alignment: Method = "levenshtein"
     partial: bool = False
     frames: bool = True
+
+
+def normaliser_of(sources: Sequence[Source], wanted: str | None) -> Normaliser:
+    """What is done to words before they are compared.
+
+    Args:
+        sources: the systems.
+        wanted: name, or a file of rules; None for that of the folders of `decode`, which have one
+            where their models spell units of normalised text, and `none` without such folders.
+
+    Raises:
+        InputError: for an unknown one, or folders that differ.
+    """
+    if wanted is not None:
+        return normaliser(wanted)
+    found = {s.path: read_normaliser(s.path) for s in sources if s.kind == "decode"}
+    kinds = {one.digest: (path, one) for path, one in found.items()}
+    if len(kinds) > 1:
+        told = "; ".join(f"{path}: {one.describe()}" for path, one in kinds.values())
+        raise InputError(f"words were normalised in several ways: {told}; give --normaliser")
+    return next(iter(found.values()), NONE)
 
 
 @dataclass(frozen=True, eq=False)

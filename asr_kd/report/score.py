@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from asr_kd.artefact import Artefact
-from asr_kd.report.comparison import Scoring
+from asr_kd.report.comparison import Scoring, normaliser_of
 from asr_kd.report.kaldi_folders import NO_PENALTY, scales_text
-from asr_kd.report.sources import Source, find_source, normaliser_of, read_source, speakers_of
+from asr_kd.report.sources import Source, find_source, read_source, speakers_of
 from asr_kd.report.table import NONE, operations, percent, terminal
 from asr_kd.score.bootstrap import METHOD
 from asr_kd.score.join import REFERENCE, join
@@ -32,7 +32,7 @@ def score_files(
         utt2spk: Kaldi's `utt2spk`, where files do not tell the speakers.
         scoring: how words are compared, but for the normaliser.
         out: folder to publish; None to print alone.
-        normaliser: as `report.sources.normaliser_of` takes it.
+        normaliser: as `report.comparison.normaliser_of` takes it.
 
     Raises:
         InputError: all faults of the files together.

@@ -25,7 +25,6 @@ from asr_kd.report.source_specs import (
 )
 from asr_kd.score.formats.read import AUTO, named_format, read_ctm_with_stm, read_transcript
 from asr_kd.score.formats.transcript import Transcript
-from asr_kd.score.normalise import NONE, Normaliser, normaliser, read_normaliser
 from asr_kd.score.text import read_utt2spk
 
 Kind = Literal["decode", "kaldi", "file"]
@@ -145,27 +144,6 @@ def find_sources(
     if faults:
         raise InputError(list(dict.fromkeys(faults)))
     return sources
-
-
-def normaliser_of(sources: Sequence[Source], wanted: str | None) -> Normaliser:
-    """What is done to words before they are compared.
-
-    Args:
-        sources: the systems.
-        wanted: name, or a file of rules; None for that of the folders of `decode`, which have one
-            where their models spell units of normalised text, and `none` without such folders.
-
-    Raises:
-        InputError: for an unknown one, or folders that differ.
-    """
-    if wanted is not None:
-        return normaliser(wanted)
-    found = {s.path: read_normaliser(s.path) for s in sources if s.kind == "decode"}
-    kinds = {one.digest: (path, one) for path, one in found.items()}
-    if len(kinds) > 1:
-        told = "; ".join(f"{path}: {one.describe()}" for path, one in kinds.values())
-        raise InputError(f"words were normalised in several ways: {told}; give --normaliser")
-    return next(iter(found.values()), NONE)
 
 
 def find_source(hyp: str, ref: str | None = None, utt2spk: str | None = None) -> Source:
