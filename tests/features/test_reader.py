@@ -57,6 +57,7 @@ def test_modes(feature_dir: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_not_a_number_names_utterance_and_file(
     external_dir: Callable[..., Path], value: float
 ) -> None:
