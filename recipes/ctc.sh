@@ -2,11 +2,11 @@
 # Sourced by recipes/*/run_ctc.sh after steps.sh; it goes on from the features of run.sh.
 #
 # Four ways to teachers that can be averaged, beside the failure. A method's teachers are
-# exp/seedN/ctc/METHOD/teacherI; teacher 1 of `plain` is the seed model and the guide of others.
+# exp/seedN/ctc/METHOD/teacherI; the best of `plain` is the seed model and the guide of others.
 
 usage_methods="plain init guided frames nbest"
 methods=$usage_methods
-streaming=guided
+streaming=frames
 own_options="  --methods LIST    plain, which all others need, and those of [$methods] to compare
   --streaming NAME  the method whose teachers a student that streams learns from, or none [$streaming]"
 own_option() {
@@ -19,9 +19,9 @@ own_option() {
 own_settings+=" ctc/decode ctc/search"
 notes=(
   "All teachers of a repetition differ by their seeds alone. plain: nothing makes them agree; init: \
-they start from the first plain teacher; guided: it guides their spikes; frames: CTC and the \
-cross-entropy with the alignment that it makes; nbest: the plain teachers' lists of whole \
-sequences, scored by all of them."
+they start from the plain teacher of the lowest loss on dev; guided: it guides their spikes; \
+frames: CTC and the cross-entropy with the alignment that it makes; nbest: the plain teachers' \
+lists of whole sequences, scored by all of them."
   "ensemble: frames are averaged; shared: the teachers search together, and probabilities of what \
 they spell are averaged."
   "Students are of one size, start, input and length of training: student-alone learns by CTC \
@@ -79,22 +79,30 @@ train_ctc() {  # train_ctc seedN/ctc/NAME [OPTION...]
   train_ali=${train_tokens:-$exp/ctc/tokens_train} ali=$exp/ctc/tokens train_model "$@"
 }
 
+seed_model() {  # seed_model seedN: the plain teacher of the lowest loss on dev
+  local teacher
+  for teacher in $(teachers_of "$(seed_of "$1/")" ctc/plain/); do
+    awk -v folder="$exp/$teacher" '/"dev_ctc_loss"/ {print $2 + 0, folder}' \
+      "$exp/$teacher/manifest.json"
+  done | sort -g | awk 'NR == 1 {print $2}'
+}
+
 # A teacher by a method; the ctc/METHOD.yaml of a method is that of its teachers where it has one.
 train_teacher() {  # train_teacher seedN/ctc/METHOD/teacherI
-  local repetition=${1%%/*} method seed_model
-  method=${1#*/ctc/} method=${method%%/*} seed_model=$exp/${1%%/*}/ctc/plain/teacher1
+  local repetition=${1%%/*} method
+  method=${1#*/ctc/} method=${method%%/*}
   local teacher_settings=ctc/$method
   [ -e "$configs/$teacher_settings.yaml" ] || teacher_settings=ctc/teacher
   case $method in
     plain) train_ctc "$1" ;;
-    init) train_ctc "$1" --init "$seed_model" ;;
-    guided) train_ctc "$1" --guide "$seed_model" ;;
+    init) train_ctc "$1" --init "$(seed_model "$repetition")" ;;
+    guided) train_ctc "$1" --guide "$(seed_model "$repetition")" ;;
     frames) train_tokens=$exp/$repetition/ctc/ali_train train_ctc "$1" ctc.frame_weight=1.0 ;;
   esac
 }
 
 align_tokens() {  # align_tokens seedN/ctc/ali_train: the best paths of the seed model
-  asr-kd align-ctc "$feats/train" "$exp/ctc/tokens_train" "$exp/${1%/*}/plain/teacher1" \
+  asr-kd align-ctc "$feats/train" "$exp/ctc/tokens_train" "$(seed_model "${1%%/*}")" \
     --out "$exp/$1"
 }
 
@@ -230,8 +238,8 @@ ctc_table() {  # ctc_table TITLE SUFFIX FILE: of the caller's systems, options a
   echo "table written to $3" >&2
 }
 
-functions+=(train_ctc train_teacher align_tokens spellers_of dump_average dump_lists train_student
-  decode_words decode_open)
+functions+=(train_ctc seed_model train_teacher align_tokens spellers_of dump_average dump_lists
+  train_student decode_words decode_open)
 
 spelling_teachers() {  # spelling_teachers TITLE LM
   local own student students
