@@ -6,9 +6,9 @@
 
 usage_methods="plain init guided frames nbest"
 methods=$usage_methods
-streaming=frames
+streaming=
 own_options="  --methods LIST    plain, which all others need, and those of [$methods] to compare
-  --streaming NAME  the method whose teachers a student that streams learns from, or none [$streaming]"
+  --streaming NAME  the method whose teachers a student that streams learns from, or none [the last]"
 own_option() {
   case $1 in
     --methods) methods=$2 ;;
@@ -40,6 +40,7 @@ need_methods() {
     fi
   done
   if [[ " $methods " != *" plain "* ]]; then methods="plain $methods"; fi
+  streaming=${streaming:-$(frame_methods | tail -n 1)}
   if [[ " none $(frame_methods | paste -sd ' ') " != *" $streaming "* ]]; then
     echo "$0: --streaming $streaming: expected none, or one of --methods with frames" >&2
     exit 2
