@@ -83,9 +83,9 @@ train_ctc() {  # train_ctc seedN/ctc/NAME [OPTION...]
 seed_model() {  # seed_model seedN: the plain teacher of the lowest loss on dev
   local teacher
   for teacher in $(teachers_of "$(seed_of "$1/")" ctc/plain/); do
-    awk -v folder="$exp/$teacher" '/"dev_ctc_loss"/ {print $2 + 0, folder}' \
+    awk -v folder="$exp/$teacher" '/"dev_ctc_loss"/ {loss = $2 + 0} END {print loss, folder}' \
       "$exp/$teacher/manifest.json"
-  done | sort -g | awk 'NR == 1 {print $2}'
+  done | sort -gs | sed -n '1s/^[^ ]* //p'
 }
 
 # A teacher by a method; the ctc/METHOD.yaml of a method is that of its teachers where it has one.
