@@ -15,7 +15,7 @@ from asr_kd.search.ngram import NgramModel
 from asr_kd.search.open_graph import GRAPH_FILES
 from asr_kd.search.prefix_beam import PrefixSearch, greedy
 from asr_kd.search.stages import ARPA
-from asr_kd.search.unit_lm import UnitLm
+from asr_kd.search.unit_lm import UnitLm, require_units
 
 Floats = NDArray[np.float32]
 
@@ -81,10 +81,9 @@ def read_unit_lm(lm: Path, units: Units) -> UnitLm:
     Raises:
         InputError: if it cannot be read, or is one of other units or of words.
     """
-    if (lm / "labels.json").is_file():
-        ours = LabelSet.load(lm / "labels.json")
-        units.label_set.require_same(ours, "the units", str(lm))
-    return UnitLm(NgramModel.read_arpa(lm / ARPA if lm.is_dir() else lm), units.label_set)
+    model = NgramModel.read_arpa(lm / ARPA if lm.is_dir() else lm)
+    require_units(lm, model, units)
+    return UnitLm(model, units.label_set)
 
 
 def has_graph(folder: Path) -> bool:

@@ -8,14 +8,14 @@ from asr_kd.artefact import Artefact
 from asr_kd.config import Config, config_dict
 from asr_kd.errors import InputError
 from asr_kd.io.atomic import replacing, write_text
-from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.lexicon import SENTENCE_END, SENTENCE_START, reserved
-from asr_kd.labels.units import WORD_START, Units
+from asr_kd.labels.units import Units
 from asr_kd.search.arrays import num_arcs
 from asr_kd.search.ctc_fst import ctc_graph, unit_language
 from asr_kd.search.grammar_fst import grammar_fst
 from asr_kd.search.ngram import NgramModel
 from asr_kd.search.stages import ARPA, GRAPH
+from asr_kd.search.unit_lm import in_units, require_units
 from asr_kd.shards import rank_and_world
 
 _NO_WORDS = {SENTENCE_START, SENTENCE_END, "<unk>", "<UNK>"}
@@ -63,7 +63,10 @@ def make_ctc_graph(units: Path, lm: Path, out: Path, config: CtcGraphConfig) -> 
         faults += error.faults
     if faults:
         raise InputError(faults)
-    _refuse_other_model(lm, model, spelling, config.open_vocabulary)
+    if config.open_vocabulary:
+        require_units(lm, model, spelling)
+    elif in_units(model):
+        raise InputError(f"{lm}: a language model of units: say open_vocabulary=true")
     if rank_and_world()[0] != 0:
         return
     names = spelling.label_set.names
@@ -87,18 +90,6 @@ def make_ctc_graph(units: Path, lm: Path, out: Path, config: CtcGraphConfig) -> 
     _logger.info("graph: %d states, %d arcs; %d %s", facts["states"], facts["arcs"],
                  facts["words"], "units" if config.open_vocabulary else "words")  # fmt: skip
     artefact.publish(facts)
-
-
-def _refuse_other_model(lm: Path, model: NgramModel, units: Units, open_vocabulary: bool) -> None:
-    """Only units begin words with the mark; `train-lm --units` leaves their label set beside."""
-    of_units = any(WORD_START in word for word in model.words)
-    if of_units and not open_vocabulary:
-        raise InputError(f"{lm}: a language model of units: say open_vocabulary=true")
-    if open_vocabulary and not of_units:
-        raise InputError(f"{lm}: a language model of words; make one by `asr-kd train-lm --units`")
-    labels = lm / "labels.json"
-    if of_units and labels.is_file():
-        units.label_set.require_same(LabelSet.load(labels), "the units", str(labels))
 
 
 def word_spellings(model: NgramModel, units: Units) -> dict[str, Sequence[int]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from asr_kd.errors import InputError
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.lexicon import SENTENCE_END, SENTENCE_START
-from asr_kd.labels.units import Units
+from asr_kd.labels.units import WORD_START, Units
 from asr_kd.score.formats.lines import numbered, read_utf8
 from asr_kd.search.ngram import NgramModel
 
@@ -25,6 +25,29 @@ def unit_sentences(text: Path, units: Units) -> list[list[str]]:
     if not sentences:
         raise InputError(f"{text}: no sentence in it")
     return sentences
+
+
+def in_units(model: NgramModel) -> bool:
+    """Whether a model is one of units: they alone begin words with the mark."""
+    return any(WORD_START in word for word in model.words)
+
+
+def require_units(lm: Path, model: NgramModel, units: Units) -> None:
+    """Refuses a model that is not one of these units.
+
+    Args:
+        lm: where it was read: `train-lm --units` leaves the label set beside it.
+        model: what was read.
+        units: what it shall be of.
+
+    Raises:
+        InputError: for a model of words, or of other units.
+    """
+    if not in_units(model):
+        raise InputError(f"{lm}: a language model of words; make one by `asr-kd train-lm --units`")
+    labels = lm / "labels.json"
+    if labels.is_file():
+        units.label_set.require_same(LabelSet.load(labels), "the units", str(labels))
 
 
 class UnitLm:

@@ -205,7 +205,13 @@ def test_contradictions(task: Task, tmp_path: Path) -> None:
     greedy = {"kind": "greedy", "shared": True}
     refused("no use for --tune-on and units.shared", task.units, units=greedy, tune_on=data)
     train_lm(task.text, tmp_path / "lm", LmConfig())
-    refused("has not one of the units", task.units, lm=tmp_path / "lm")
+    refused("lm: a language model of words", task.units, lm=tmp_path / "lm")
+    # Words of one letter look like pieces inside of words.
+    lower = tmp_path / "lower.txt"
+    lower.write_text(SENTENCES.lower())
+    train_lm(lower, tmp_path / "lower", LmConfig())
+    arpa = tmp_path / "lower" / "lm.arpa"
+    refused("lm.arpa: a language model of words", task.units, lm=arpa)
     refused("label sets differ", task.toy.graph)
     (task.units / "units.json").unlink()
     refused("no units.json", task.units)
