@@ -33,7 +33,7 @@ class PseudoLabelConfig(Config):
         min_posterior: least share of the best hypothesis in its list's probability.
         min_token_score: least natural log of its probability, for each of its tokens; None for no
             limit.
-        keep_empty: whether utterances without a token are kept, as utterances without words.
+        keep_empty: whether utterances without a word are kept: no tokens, or marks of words alone.
     """
 
     min_posterior: float = Field(default=0.0, ge=0.0, le=1.0)
@@ -59,10 +59,10 @@ class Confidence(NamedTuple):
         best = entries[0]
         return cls(float(shares[0, 0]), best.score / max(1, len(best.tokens)))
 
-    def doubt(self, tokens: tuple[int, ...], config: PseudoLabelConfig) -> str | None:
-        """Why the hypothesis is not kept; None where it is."""
-        if not tokens and not config.keep_empty:
-            return "no token"
+    def doubt(self, words: str, config: PseudoLabelConfig) -> str | None:
+        """Why the hypothesis of these words is not kept; None where it is."""
+        if not words and not config.keep_empty:
+            return "no word"
         if self.posterior < config.min_posterior:
             return f"posterior {self.posterior:.4f}"
         if config.min_token_score is not None and self.token_score < config.min_token_score:
@@ -100,7 +100,8 @@ def pseudo_label(lists: Path, out: Path, config: PseudoLabelConfig) -> None:
     label_set.require_same(units.label_set, f"{lists}/labels.json", f"{lists}/units.model")
     best = {utt: entries[0].tokens for utt, entries in found.items()}
     sure = {utt: Confidence.of(entries) for utt, entries in found.items()}
-    doubts = {utt: doubt for utt, x in sure.items() if (doubt := x.doubt(best[utt], config))}
+    words = {utt: units.decode(tokens) for utt, tokens in best.items()}
+    doubts = {utt: doubt for utt, x in sure.items() if (doubt := x.doubt(words[utt], config))}
     kept = [utt for utt in found if utt not in doubts]
     if not kept:
         raise InputError(
@@ -116,7 +117,7 @@ def pseudo_label(lists: Path, out: Path, config: PseudoLabelConfig) -> None:
             writer.write(utt, np.asarray(best[utt], np.int32))
     write_table(work / SCP, writer.scp)
     units.write(work)
-    write_table(work / "text", {utt: units.decode(best[utt]) for utt in kept})
+    write_table(work / "text", {utt: words[utt] for utt in kept})
     write_table(
         work / "confidence",
         {utt: f"{x.posterior:.4f} {x.token_score:.4f}" for utt, x in sure.items()},

@@ -241,7 +241,7 @@ def test_pseudo_labels_are_the_sure_ones(setting: Setting) -> None:
     assert sure["a-2"] == pytest.approx([0.6, math.log(0.6)], abs=2e-4)
     assert sure["b-1"] == pytest.approx([1.0, 0.0], abs=2e-4)
     left_out = (out / "left_out.txt").read_text()
-    assert left_out == "a-2 posterior 0.6000\nb-1 no token\n"
+    assert left_out == "a-2 posterior 0.6000\nb-1 no word\n"
     manifest = read_manifest(out, "pseudo-label")
     assert manifest.config["min_posterior"] == 0.9
     assert (manifest.info["kept"], manifest.info["left_out"]) == (1, 2)
@@ -257,3 +257,16 @@ def test_pseudo_labels_are_the_sure_ones(setting: Setting) -> None:
     with pytest.raises(InputError, match=r"one hypothesis for each utterance(.|\n)*--n 8"):
         pseudo_label(setting.root / "single", out, PseudoLabelConfig(min_posterior=0.5))
     assert not (setting.root / "none").exists()
+
+
+def test_marks_of_words_alone_are_no_words(setting: Setting) -> None:
+    posts = {"a-1": sure_of([2, 0, 1, 0], 0.99), "a-2": sure_of([0, 1], 0.99),
+             "b-1": sure_of([1, 0, 1], 0.99)}  # fmt: skip
+    teacher = archive(setting.root, "marks", posts, UNITS.label_set)
+    dump_nbest(replace(setting.dump, teachers=(teacher,), weights=None), setting.root / "lists")
+    for keep_empty, kept in ((False, ["a-1"]), (True, ["a-1", "a-2", "b-1"])):
+        out = setting.root / f"tokens-{keep_empty}"
+        pseudo_label(setting.root / "lists", out, PseudoLabelConfig(keep_empty=keep_empty))
+        assert list(read_table(out / "text", allow_empty=True)) == kept
+    left_out = setting.root / "tokens-False" / "left_out.txt"
+    assert left_out.read_text() == "a-2 no word\nb-1 no word\n"
