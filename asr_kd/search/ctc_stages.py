@@ -8,17 +8,16 @@ from asr_kd.artefact import Artefact
 from asr_kd.config import Config, config_dict
 from asr_kd.errors import InputError
 from asr_kd.io.atomic import replacing, write_text
-from asr_kd.labels.lexicon import SENTENCE_END, SENTENCE_START, reserved
+from asr_kd.labels.lexicon import reserved
 from asr_kd.labels.units import Units
 from asr_kd.search.arrays import num_arcs
 from asr_kd.search.ctc_fst import ctc_graph, unit_language
-from asr_kd.search.grammar_fst import grammar_fst
+from asr_kd.search.grammar_fst import NO_WORDS, grammar_fst
 from asr_kd.search.ngram import NgramModel
 from asr_kd.search.stages import ARPA, GRAPH
 from asr_kd.search.unit_lm import in_units, require_units
 from asr_kd.shards import rank_and_world
 
-_NO_WORDS = {SENTENCE_START, SENTENCE_END, "<unk>", "<UNK>"}
 _logger = logging.getLogger("asr_kd.search")
 
 
@@ -78,7 +77,7 @@ def make_ctc_graph(units: Path, lm: Path, out: Path, config: CtcGraphConfig) -> 
         what = "unit" if config.open_vocabulary else "word that the units can spell"
         raise InputError(f"{lm}: the language model has not one {what}")
     lang = unit_language(names, spellings)
-    graph = ctc_graph(lang, grammar_fst(lang, model))
+    graph = ctc_graph(lang, grammar_fst(lang, model, spelled=True))
     work = artefact.begin()
     with replacing(work / GRAPH) as temporary:
         if not graph.write(str(temporary)):
@@ -96,7 +95,7 @@ def word_spellings(model: NgramModel, units: Units) -> dict[str, Sequence[int]]:
     """The words of a language model that the units can spell, with their labels."""
     spellings: dict[str, Sequence[int]] = {}
     for word in model.words:
-        if word in _NO_WORDS or reserved(word):
+        if word in NO_WORDS or reserved(word):
             continue
         try:
             labels = units.encode(word)

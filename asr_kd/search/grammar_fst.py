@@ -12,12 +12,14 @@ from asr_kd.labels.lexicon import SENTENCE_END, SENTENCE_START
 from asr_kd.search.ngram import ZERO, NgramModel
 
 _LN10 = math.log(10)
-_MARKS = {SENTENCE_START, SENTENCE_END}
+NO_WORDS = {SENTENCE_START, SENTENCE_END, "<unk>", "<UNK>"}
+"""Symbols of language models that nobody says."""
+
 _SHOWN = 10
 _logger = logging.getLogger("asr_kd.search")
 
 
-def grammar_fst(lang: Lang, model: NgramModel) -> "kaldifst.StdVectorFst":
+def grammar_fst(lang: Lang, model: NgramModel, spelled: bool = False) -> "kaldifst.StdVectorFst":
     """Builds G: a state for each history, back-off arcs with #0 as input and nothing as output.
 
     Words outside the lexicon are left out, and so are those whose only pronunciations are silence
@@ -27,6 +29,7 @@ def grammar_fst(lang: Lang, model: NgramModel) -> "kaldifst.StdVectorFst":
     Args:
         lang: word numbers and lexicon.
         model: the language model.
+        spelled: whether the lexicon is of units that spell words; for messages.
 
     Returns:
         G, sorted by input label.
@@ -37,7 +40,7 @@ def grammar_fst(lang: Lang, model: NgramModel) -> "kaldifst.StdVectorFst":
     words = {word: lang.words[word] for word in _spoken(lang)}
     if not words.keys() & set(model.words):
         raise InputError("the language model has not one of its words in the lexicon")
-    _report(model, words)
+    _report(model, words, spelled)
     return _Builder(model, words, lang.words["#0"]).build()
 
 
@@ -46,12 +49,14 @@ def _spoken(lang: Lang) -> set[str]:
     return {p.word for p in lang.lexicon.pronunciations if not set(p.phones) <= silent}
 
 
-def _report(model: NgramModel, words: Collection[str]) -> None:
-    foreign = sorted(set(model.words) - set(words) - _MARKS)
+def _report(model: NgramModel, words: Collection[str], spelled: bool) -> None:
+    foreign = sorted(set(model.words) - set(words) - NO_WORDS)
     mute = sorted(set(words) - set(model.words))
+    ours = "units" if spelled else "words of the lexicon"
+    why = "the units cannot spell them" if spelled else "the lexicon has no sound for them"
     for kind, found in (
-        ("words of the language model are left out, as the lexicon has no sound for them", foreign),
-        ("words of the lexicon are not in the language model, and cannot be recognised", mute),
+        (f"words of the language model are left out, as {why}", foreign),
+        (f"{ours} are not in the language model, and cannot be recognised", mute),
     ):
         if found:
             shown = " ".join(found[:_SHOWN]) + (" ..." if len(found) > _SHOWN else "")
