@@ -116,9 +116,13 @@ def search_faults(
     given = sorted(f"units.{name}" for name in config.units.model_fields_set)
     if has_graph(graph):
         given += ["--lm"] if lm is not None else []
-        return (
-            [f"{graph}: a graph is searched: {' and '.join(given)} are for UNITS"] if given else []
-        )
+        if not given:
+            return []
+        are, them = ("is", "it") if len(given) == 1 else ("are", "them")
+        return [
+            f"{graph}: a graph; {' and '.join(given)} {are} for the search without one: "
+            f"leave {them} out, or give the folder of train-units as --graph"
+        ]
     faults = []
     if listed:
         faults.append(f"{graph}: units, no graph: --nbest keeps lists of a graph's search")

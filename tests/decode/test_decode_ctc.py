@@ -200,9 +200,13 @@ def test_contradictions(task: Task, tmp_path: Path) -> None:
             decode([str(task.model)], data, graph, tmp_path / "out", config, **options)
         assert not (tmp_path / "out").exists()
 
-    refused("units.kind and --lm are for UNITS", task.toy.graph, units={"kind": "greedy"}, lm=data)
+    greedy: Any = {"kind": "greedy"}
+    without = "for the search without one: leave"
+    refused(f"units.kind is {without} it out, or give the folder of train-units as --graph",
+            task.toy.graph, units=greedy)  # fmt: skip
+    refused(f"units.kind and --lm are {without} them out", task.toy.graph, units=greedy, lm=data)
     refused("--nbest keeps lists of a graph", task.units, keep=Keep(3, 8.0))
-    greedy = {"kind": "greedy", "shared": True}
+    greedy |= {"shared": True}
     refused("no use for --tune-on and units.shared", task.units, units=greedy, tune_on=data)
     train_lm(task.text, tmp_path / "lm", LmConfig())
     refused("lm: a language model of words", task.units, lm=tmp_path / "lm")
