@@ -17,7 +17,8 @@ def export_verb(
         bool, typer.Option("--int8", help="8-bit weights; `decode` and `evaluate` tell the cost.")
     ] = False,
     graph: Annotated[
-        Path | None, typer.Option("--graph", help="Output of make-graph, for transcribe.")
+        Path | None,
+        typer.Option("--graph", help="Output of make-graph or make-ctc-graph, for transcribe."),
     ] = None,
     scales_from: Annotated[
         Path | None,

@@ -20,6 +20,7 @@ from asr_kd.artefact import Artefact
 from asr_kd.config import config_dict
 from asr_kd.data.directory import DataDir
 from asr_kd.decode.config import DecodeConfig, Scales, default_scales, read_scales
+from asr_kd.decode.labelled import read_alignment
 from asr_kd.decode.nbest import Candidate, Keep
 from asr_kd.decode.results import frame_figures, write_results
 from asr_kd.decode.system import Setup, Timer, open_system
@@ -34,7 +35,7 @@ from asr_kd.io.ark import Archive
 from asr_kd.io.atomic import write_text
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.units import Units
-from asr_kd.search.open_graph import GRAPH_FILES
+from asr_kd.search.open_graph import missing_files
 from asr_kd.shards import rank_and_world, run_shards, split
 
 _logger = logging.getLogger("asr_kd.decode")
@@ -193,10 +194,14 @@ def _checked(
             open_system(setup).scorer.label_set.require_same(label_set, setup.models[0], name)
         except InputError as error:
             faults += error.faults
-    if ali is not None and not set(found[0].utt_ids) & set(Archive.read(ali / "ali.scp")):
-        faults.append(
-            f"{ali}: aligns none of the {len(found[0].utt_ids)} utterances of {setup.data}"
-        )
+    if ali is not None:
+        try:
+            if not set(found[0].utt_ids) & set(read_alignment(ali, label_sets[str(ali)])):
+                faults.append(
+                    f"{ali}: aligns none of the {len(found[0].utt_ids)} utterances of {setup.data}"
+                )
+        except InputError as error:
+            faults += error.faults
     if faults:
         raise InputError(faults)
     return found[0], found[1] if tune_on else None
@@ -204,9 +209,7 @@ def _checked(
 
 def _graph_faults(setup: Setup) -> list[str]:
     if has_graph(setup.graph):
-        missing = [name for name in GRAPH_FILES if not (setup.graph / name).is_file()]
-        expected = "expected the output of `asr-kd make-graph` or `make-ctc-graph`"
-        return [f"{setup.graph}: no {name}; {expected}" for name in missing]
+        return missing_files(setup.graph)
     try:
         units = Units.read(setup.graph)
         if setup.lm is not None:

@@ -31,7 +31,7 @@ from asr_kd.models.multiply_adds import multiply_adds
 from asr_kd.models.onnx_program import OnnxProgram
 from asr_kd.models.specialists import Specialists
 from asr_kd.models.trained_on import read_trained_on, write_trained_on
-from asr_kd.search.open_graph import GRAPH_FILES
+from asr_kd.search.open_graph import GRAPH_FILES, missing_files
 from asr_kd.shards import rank_and_world
 
 PROGRAM = "model.onnx"
@@ -72,7 +72,7 @@ def export(
         out: folder to publish.
         config: search and scales that `transcribe` will use; with `graph` only.
         int8: whether weights, and activations as they come, become 8-bit numbers.
-        graph: output of `make-graph` to put into the folder.
+        graph: output of `make-graph` or `make-ctc-graph` to put into the folder.
         scales_from: decode directory whose scales are taken, and its search too unless `config`
             says otherwise.
 
@@ -147,8 +147,7 @@ def _checked(model_dir: Path, graph: Path | None) -> Checkpoint:
             f"which no fixed program does; distil it into one network"
         )
     if graph is not None:
-        missing = [name for name in GRAPH_FILES if not (graph / name).is_file()]
-        faults += [f"{graph}: no {name}; expected the output of make-graph" for name in missing]
+        faults += missing_files(graph)
         try:
             labels = LabelSet.load(graph / "labels.json")
             checkpoint.label_set.require_same(labels, str(model_dir), str(graph))

@@ -18,6 +18,7 @@ from asr_kd.ensemble.teachers import (
 )
 from asr_kd.errors import InputError
 from asr_kd.io.ark import Archive
+from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.priors import read_ali_labels
 from asr_kd.log import progress
 
@@ -47,9 +48,7 @@ def read_labels(data: DataDir, ali_dir: Path, teachers: Sequence[Teacher]) -> La
     """
     label_set = read_ali_labels(ali_dir)
     teachers[0].label_set.require_same(label_set, teachers[0].name, str(ali_dir))
-    if label_set.is_ctc and not (Path(ali_dir) / "ali.scp").is_file():
-        raise InputError(f"{ali_dir}: tokens, no labels of frames; align them: asr-kd align-ctc")
-    archive = Archive.read(Path(ali_dir) / "ali.scp")
+    archive = read_alignment(ali_dir, label_set)
     found = {utt: np.asarray(archive[utt], np.int32) for utt in data.utt_ids if utt in archive}
     if not found:
         raise InputError(f"{ali_dir}: aligns none of the {len(data.utt_ids)} of {data.path}")
@@ -73,6 +72,22 @@ def read_labels(data: DataDir, ali_dir: Path, teachers: Sequence[Teacher]) -> La
     if faults:
         raise InputError(faults)
     return found
+
+
+def read_alignment(ali_dir: Path, label_set: LabelSet) -> Archive:
+    """The labels of frames in a folder.
+
+    Args:
+        ali_dir: with ali.scp.
+        label_set: its labels.
+
+    Raises:
+        InputError: if there are none; a folder of tokens is told apart.
+    """
+    ali = Path(ali_dir) / "ali.scp"
+    if label_set.is_ctc and not ali.is_file():
+        raise InputError(f"{ali_dir}: tokens, no labels of frames; align them: asr-kd align-ctc")
+    return Archive.read(ali)
 
 
 def score_labelled(teachers: Sequence[Teacher], labels: Labels, verb: str) -> Iterator[Scored]:

@@ -109,6 +109,13 @@ class OpenGraph:
         return GraphDecoder(graph, self._num_labels, self._beam, self._max_active, **least)
 
 
+def missing_files(folder: Path) -> list[str]:
+    """A fault for each file of a graph that a folder lacks."""
+    missing = [name for name in GRAPH_FILES if not (folder / name).is_file()]
+    expected = "expected the output of `asr-kd make-graph` or `make-ctc-graph`"
+    return [f"{folder}: no {name}; {expected}" for name in missing]
+
+
 def word_starts(symbols: Mapping[int, str]) -> set[int]:
     """The symbols, 0 left out, that begin a word: all, or of pieces those with the mark."""
     starts = {number for number, symbol in symbols.items() if symbol.startswith(WORD_START)}

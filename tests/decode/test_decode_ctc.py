@@ -18,7 +18,7 @@ from asr_kd.decode.rescore import RescoreConfig, rescore
 from asr_kd.decode.unit_decoder import UnitDecoder
 from asr_kd.ensemble.scorer import Scorer
 from asr_kd.errors import InputError
-from asr_kd.labels.unit_stages import UnitsConfig, train_units
+from asr_kd.labels.unit_stages import UnitsConfig, encode_text, train_units
 from asr_kd.labels.units import Units
 from asr_kd.search.ctc_stages import CtcGraphConfig, make_ctc_graph
 from asr_kd.search.stages import LmConfig, train_lm
@@ -208,6 +208,9 @@ def test_contradictions(task: Task, tmp_path: Path) -> None:
     refused("--nbest keeps lists of a graph", task.units, keep=Keep(3, 8.0))
     greedy |= {"shared": True}
     refused("no use for --tune-on and units.shared", task.units, units=greedy, tune_on=data)
+    encode_text(data, task.units, tmp_path / "tokens")
+    refused("tokens, no labels of frames; align them: asr-kd align-ctc", task.units,
+            ali=tmp_path / "tokens")  # fmt: skip
     train_lm(task.text, tmp_path / "lm", LmConfig())
     refused("lm: a language model of words", task.units, lm=tmp_path / "lm")
     # Words of one letter look like pieces inside of words.
