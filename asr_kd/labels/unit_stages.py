@@ -23,6 +23,7 @@ from asr_kd.score.normalise import NAMES, normaliser
 from asr_kd.shards import rank_and_world
 
 SCP = "tokens.scp"
+_SHOWN = 5  # utterances of a message
 _THREADS = 4  # fixed, as the sums of the training, and so the pieces, depend on it
 _logger = logging.getLogger("asr_kd.labels")
 
@@ -199,10 +200,12 @@ def encode_text(data: Path, units: Path, out: Path) -> None:
     write_table(work / SCP, writer.scp)
     spelling.write(work)
     counts = [len(labels) for labels in tokens.values()]
+    wordless = [utt_id for utt_id, labels in tokens.items() if not labels]
     facts = {
         "encoded": len(counts), "tokens": sum(counts), "longest": max(counts),
-        "wordless": counts.count(0), "label_set": spelling.label_set.digest,
+        "wordless": len(wordless), "label_set": spelling.label_set.digest,
     }  # fmt: skip
-    _logger.info("%d utterances, %d tokens; %d utterances without words",
-                 *(facts[key] for key in ("encoded", "tokens", "wordless")))  # fmt: skip
+    named = " ".join(wordless[:_SHOWN]) + (" ..." if len(wordless) > _SHOWN else "")
+    _logger.info("%d utterances, %d tokens; %d utterances without words%s", facts["encoded"],
+                 facts["tokens"], len(wordless), f": {named}" if wordless else "")  # fmt: skip
     artefact.publish(facts)

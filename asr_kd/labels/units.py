@@ -131,7 +131,10 @@ class Units:
             except InputError as error:
                 faults += [f"{source}: {utt_id}: {fault}" for fault in error.faults]
         if faults:
-            hint = "correct the text, use another normaliser, or train units on text with them"
+            hint = (
+                "correct the text, or train the units again: on text with them, or with another "
+                "normaliser (train-units normaliser=...)"
+            )
             raise InputError([*faults, hint])
         return encoded
 

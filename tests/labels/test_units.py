@@ -121,7 +121,8 @@ def test_unknown_characters_are_named_with_their_utterances(folder: Path) -> Non
     assert error.value.faults == [
         "data/text: u2: the units have no b r z",
         "data/text: u3: the units have no q ▁",
-        "correct the text, use another normaliser, or train units on text with them",
+        "correct the text, or train the units again: on text with them, or with another normaliser "
+        "(train-units normaliser=...)",
     ]
 
 
@@ -246,6 +247,25 @@ def test_tokens(folder: Path, data: Path, tmp_path: Path) -> None:
     assert (info["encoded"], info["wordless"]) == (3, 1)
     assert info["longest"] == len(archive["s-1"])
     assert info["label_set"] == units.label_set.digest
+
+
+def test_utterances_without_words_are_named(
+    text: Path, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train_units(text, tmp_path / "units", UnitsConfig(kind="char"))
+
+    def said(lines: str) -> str:
+        (data / "text").write_text(lines)
+        utts = [line.split()[0] for line in lines.splitlines()]
+        (data / "utt2spk").write_text("".join(f"{utt} s\n" for utt in utts))
+        with caplog.at_level("INFO"):
+            encode_text(data, tmp_path / "units", tmp_path / f"tokens-{len(utts)}")
+        return caplog.messages[-1]
+
+    assert said("s-1 a\ns-2 the\n").endswith("; 0 utterances without words")
+    assert said("s-1 a\ns-2\ns-3\n").endswith("; 2 utterances without words: s-2 s-3")
+    many = "".join(f"s-{i}\n" for i in range(1, 7))
+    assert said("s-0 a\n" + many).endswith("without words: s-1 s-2 s-3 s-4 s-5 ...")
 
 
 def test_transcripts_that_cannot_be_encoded_leave_nothing(text: Path, data: Path) -> None:
