@@ -87,6 +87,13 @@ def _explain(cls: type[Config], fault: Any) -> str:
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(known)}"
         return f"{key}: unknown key{hint}"
+    if fault["type"] == "union_tag_not_found":
+        tag = fault["ctx"]["discriminator"].strip("'")
+        members = list(_members(cls, fault["loc"]))
+        kinds = ", ".join(
+            name for _, kind in members for name in get_args(kind.model_fields[tag].annotation)
+        )
+        return f"{members[0][0]}: which one? Add {members[0][0]}.{tag}=..., one of {kinds}"
     return f"{key or cls.__name__}: {fault['msg']} (got {fault['input']!r})"
 
 
@@ -98,3 +105,29 @@ def _keys(kind: Any) -> Iterator[str]:
         for name, field in kind.model_fields.items():
             yield name
             yield from _keys(field.annotation)
+
+
+def _members(
+    kind: Any, location: Sequence[str | int], key: tuple[str, ...] = ()
+) -> Iterator[tuple[str, type[Config]]]:
+    """The configurations that may stand at a location below a type, each with the user's key.
+
+    Args:
+        kind: the type.
+        location: keys and indices, and tags of unions, which are no part of the user's key.
+        key: what leads to the type.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, Config)):
+        if location and isinstance(location[0], int):
+            key, location = (*key, str(location[0])), location[1:]
+        for part in get_args(kind):
+            yield from _members(part, location, key)
+        return
+    fields = {name: field.annotation for name, field in kind.model_fields.items()}
+    if not location:
+        yield ".".join(key), kind
+    elif location[0] in fields:
+        first = str(location[0])
+        yield from _members(fields[first], location[1:], (*key, first))
+    elif any(location[0] in get_args(field) for field in fields.values()):
+        yield from _members(kind, location[1:], key)

@@ -35,6 +35,30 @@ def test_an_override_may_choose_another_member_of_a_union() -> None:
     assert load_config(Job, None, ["model.kind=deep"]).model == Deep(kind="deep")
 
 
+def test_a_union_without_its_kind_names_them_all() -> None:
+    class Both(Config):
+        kind: Literal["both"] = "both"
+        jobs: tuple[Job, ...] = ()
+        one: Annotated[Small | Deep, Field(discriminator="kind")] | None = None
+
+    class Outer(Config):
+        model: Annotated[Both | Small, Field(discriminator="kind")]
+
+    with pytest.raises(InputError) as error:
+        load_config(Job, None, ["model.layers=4"])
+    assert error.value.faults == ["model: which one? Add model.kind=..., one of small, deep"]
+    with pytest.raises(InputError) as error:
+        load_config(Outer, None, ["model.width=4"])
+    assert error.value.faults == ["model: which one? Add model.kind=..., one of both, small"]
+    given = ["model.kind=both", "model.one.width=4", "model.jobs=[{}, {model: {width: 1}}]"]
+    with pytest.raises(InputError) as error:
+        load_config(Outer, None, given)
+    said = "which one? Add {0}.kind=..., one of small, deep"
+    assert sorted(error.value.faults) == [
+        f"{key}: {said.format(key)}" for key in ("model.jobs.1.model", "model.one")
+    ]
+
+
 def test_saved_config_reads_back(tmp_path: Path) -> None:
     job = Job(seed=3, model=Deep(kind="deep", layers=5))
     write_config(job, tmp_path / "config.yaml")
