@@ -192,7 +192,8 @@ class CtcConfig(Config):
 
     CE is the cross-entropy with an alignment at the rate of the model's frames, the guide's part
     that of Kurata & Audhkhasi (2019), where there is one. A student has all this in the place of
-    the hard labels. The dev set's `criterion` chooses the checkpoint that is kept.
+    the hard labels. The dev set's `criterion` chooses the checkpoint that is kept, and its loss
+    of CTC among equal ones.
     """
 
     weight: float = Field(default=1.0, ge=0.0)

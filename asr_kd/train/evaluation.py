@@ -1,5 +1,6 @@
 """The dev set after each epoch: what is logged, and what chooses the checkpoint that is kept."""
 
+import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -27,6 +28,12 @@ class DevScore(NamedTuple):
 
     score: float
     values: dict[str, float]
+
+    def beats(self, other: "DevScore") -> bool:
+        """Whether it is the better one; the loss of CTC decides between equal scores."""
+        if self.score == other.score and (loss := self.values.get("dev_ctc_loss")) is not None:
+            return loss < other.values.get("dev_ctc_loss", math.inf)
+        return self.score > other.score
 
     def __str__(self) -> str:
         """For people: rates in percent."""

@@ -135,7 +135,8 @@ class Trainer:
                 dev = self._evaluate()
                 self.progress.epoch += 1
                 self.progress.batch = 0
-                if dev.score > self.progress.best_score or not self.objective.is_about_labels:
+                former = DevScore(self.progress.best_score, self.progress.best_values)
+                if dev.beats(former) or not self.objective.is_about_labels:
                     self.progress.best_score, self.progress.best_values = dev.score, dev.values
                     self.progress.best_epoch = self.progress.epoch
                     self._save_checkpoint(self.work)

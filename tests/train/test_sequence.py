@@ -1,6 +1,7 @@
 """Training on token sequences: what is learnt, from what, and what chooses the best."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from asr_kd.train.config import (
     TrainConfig,
 )
 from asr_kd.train.dataset import AlignedData, augmented_batch, output_frames, plain_batch
-from asr_kd.train.evaluation import Evaluation
+from asr_kd.train.evaluation import DevScore, Evaluation
 from asr_kd.train.labels import FrameRate
 from asr_kd.train.objective import HardLabels, OnlineTeachers, StoredTargets
 from asr_kd.train.selection import FrameSelection
@@ -62,7 +63,7 @@ def test_ctc_learns_and_the_best_epoch_is_kept(spoken: Any) -> None:
     assert info["dev_token_error_rate"] < 0.1  # of blanks alone it is 1
     lines = map(json.loads, (out / "log.jsonl").read_text().splitlines())
     epochs = [line for line in lines if "epoch" in line]
-    best = min(epochs, key=lambda line: line["dev_token_error_rate"])
+    best = min(epochs, key=lambda line: (line["dev_token_error_rate"], line["dev_ctc_loss"]))
     assert info["best_epoch"] == best["epoch"]
     assert info["dev_ctc_loss"] == best["dev_ctc_loss"]
     checkpoint = Checkpoint.load(out)
@@ -94,6 +95,24 @@ def test_the_criterion_chooses(spoken: Any) -> None:
     values = evaluation.score(wordy).values
     assert values == {"dev_token_error_rate": 0.2, "dev_ctc_loss": 0.9}
     assert str(evaluation.score(wordy)) == "token error rate 20.00%, ctc loss 0.9000"
+
+
+def test_the_loss_of_ctc_chooses_among_equal_error_rates(
+    spoken: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates, losses = [0.5, 0.25, 0.25, 0.25, 0.5], [1.0, 3.0, 2.0, 2.5, 0.5]
+    planted = [
+        DevScore(-rate, {"dev_token_error_rate": rate, "dev_ctc_loss": loss})
+        for rate, loss in zip(rates, losses, strict=True)
+    ]
+    monkeypatch.setattr(Evaluation, "score", lambda self, sums: planted.pop(0))
+    train(spoken.inputs, config(spoken, epochs=5), spoken.root / "out")
+    info = read_manifest(spoken.root / "out", "train").info
+    assert (info["best_epoch"], info["dev_ctc_loss"]) == (3, 2.0)
+    # Of frames, the earlier epoch stays, whatever is measured beside the score.
+    first, second = (DevScore(0.5, {"dev_cross_entropy": loss}) for loss in (2.0, 1.0))
+    assert not second.beats(first)
+    assert first.beats(DevScore(-math.inf, {}))
 
 
 def test_the_evaluation_hears_valid_frames_alone(spoken: Any) -> None:
