@@ -12,6 +12,9 @@ from asr_kd.cli.main import main
 from asr_kd.errors import AsrKdError, InputError
 from asr_kd.report.fail import WorseError
 
+# A suite that a shell runs in the background inherits that SIGINT is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def interrupted(*args):
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(30)
