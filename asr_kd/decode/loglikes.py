@@ -9,11 +9,11 @@ from typing import Any
 
 from pydantic import NonNegativeFloat, PositiveInt
 
-from asr_kd.artefact import Artefact, hash_input
+from asr_kd.artefact import Artefact
 from asr_kd.config import Config, config_dict
 from asr_kd.data.directory import DataDir
 from asr_kd.ensemble.average import Mean
-from asr_kd.ensemble.scorer import Scorer
+from asr_kd.ensemble.scorer import Scorer, scorer_digest
 from asr_kd.errors import InputError
 from asr_kd.io.ark import ArkWriter
 from asr_kd.io.table import write_table
@@ -27,12 +27,13 @@ class LoglikesConfig(Config):
     """Configuration of the verb `export-loglikes`.
 
     Attributes:
-        prior_scale: weight of the log prior that is taken off a network's log-posteriors.
+        prior_scale: weight of the log prior that is taken off a network's log-posteriors; None:
+            1, of CTC's tokens 0.
         mean: how several networks' posteriors are averaged, arithmetic or geometric.
         shard_size: utterances of an archive.
     """
 
-    prior_scale: NonNegativeFloat = 1.0
+    prior_scale: NonNegativeFloat | None = None
     mean: Mean = "arithmetic"
     shard_size: PositiveInt = 1000
 
@@ -63,10 +64,7 @@ def export_loglikes(
         InputError: for faults of the inputs, before any work.
     """
     inputs: dict[str, Path | str] = {"data": data}
-    inputs |= {
-        f"model{i}": "=".join(hash_input(Path(part)) for part in model.split("="))
-        for i, model in enumerate(models)
-    }
+    inputs |= {f"model{i}": scorer_digest(model, data) for i, model in enumerate(models)}
     artefact = Artefact(out, "export-loglikes", config_dict(config), inputs)
     if artefact.is_done():
         return

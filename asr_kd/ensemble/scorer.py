@@ -73,7 +73,7 @@ class Scorer(ABC):
     def open(
         models: Sequence[str],
         data: Path,
-        prior_scale: float = 1.0,
+        prior_scale: float | None = None,
         mean: Mean = "arithmetic",
         weights: Sequence[float] | None = None,
         device: torch.device | str = "cpu",
@@ -86,7 +86,7 @@ class Scorer(ABC):
                 describes, with priors unless it is of CTC, as `MODEL` or `MODEL=FEATURE_DIR`; or
                 torchaudio's, as `bundle:NAME=UNITS`.
             data: the feature directory of models that name none.
-            prior_scale: of `loglikes`; without effect on a GMM.
+            prior_scale: of `loglikes`, without effect on a GMM; None: all, of CTC's tokens nothing.
             mean: how the networks' posteriors are averaged.
             weights: of the networks; default equal.
             device: where networks run.
@@ -130,15 +130,17 @@ class NetworkScorer(Scorer):
     def __init__(
         self,
         networks: Sequence[Network],
-        prior_scale: float,
+        prior_scale: float | None,
         mean: Mean,
         weights: Sequence[float] | None,
     ) -> None:
         self._networks = networks
-        self._prior_scale = np.float32(prior_scale)
         self._mean: Mean = mean
         self._weights = mean_weights(weights, len(networks))
         self.label_set = networks[0].label_set
+        # Most frames are blank: without its prior, all other labels would be likely everywhere.
+        unset = 0.0 if self.label_set.is_ctc else 1.0
+        self._prior_scale = np.float32(unset if prior_scale is None else prior_scale)
         self.frame_shift_ms = networks[0].frame_shift_ms
         priors = [np.exp(_log_prior(network)) for network in networks]
         self.log_prior = np.log(np.average(priors, axis=0, weights=self._weights), dtype=np.float32)
@@ -205,7 +207,7 @@ def _log_prior(network: Network) -> NDArray[np.float32]:
     if isinstance(network, NetworkTeacher):
         return network.checkpoint.log_prior
     known = network.log_prior if isinstance(network, DescribedTeacher) else None
-    if known is None:  # of CTC's tokens, else `Scorer.open` refused it; uniform as our models' own
+    if known is None:  # of CTC's tokens, else `Scorer.open` refused it
         num_labels = len(network.label_set)
         return np.full(num_labels, -np.log(num_labels), np.float32)
     return known

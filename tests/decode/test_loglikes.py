@@ -33,6 +33,25 @@ def test_kaldi_reads_posteriors_divided_by_priors(toy: Any) -> None:
     assert sorted(p.name for p in out.glob("*.ark")) == ["loglikes.1.ark", "loglikes.2.ark"]
 
 
+def test_the_priors_of_tokens_are_left_in(toy: Any) -> None:
+    logits = toy.logits_of([0, 1, 0], 3.0)
+    data = toy.data("data", {"s-1": logits}, None)
+    tokens = LabelSet("ctc-char", ("<blk>", "A", "B", "C"))
+    checkpoint = Checkpoint.load(toy.save_model("net", label_set=tokens))
+    prior = np.array([0.7, 0.1, 0.1, 0.1], np.float32)
+    replace(checkpoint, log_prior=np.log(prior)).save(toy.root / "net")
+    for name, scale, config in (
+        ("default", 0.0, LoglikesConfig()),
+        ("whole", 1.0, LoglikesConfig(prior_scale=1.0)),
+    ):
+        export_loglikes([str(toy.root / "net")], data, toy.root / name, config)
+        table = kaldi_native_io.SequentialFloatMatrixReader(f"scp:{toy.root}/{name}/loglikes.scp")
+        with table as reader:
+            ((_, matrix),) = [(utt, np.array(matrix)) for utt, matrix in reader]
+        posts = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        np.testing.assert_allclose(matrix, np.log(posts / prior**scale), atol=1e-4)
+
+
 def test_the_same_call_does_nothing(toy: Any) -> None:
     data = toy.data("data", {"s-1": toy.logits_of([0, 1])}, None)
     for _ in range(2):
