@@ -344,6 +344,14 @@ distil_on_line() {  # distil_on_line seedN/NAME: it starts from the first teache
   train_model "$1" "${options[@]}"
 }
 
+# The student of stored targets and its control, which need not wait for each other.
+train_soft_or_hard() {  # train_soft_or_hard seedN/student, or seedN/hard-student
+  case ${1##*/} in
+    hard-student) train_model "$1" ;;
+    *) distil_from_store "$1" ;;
+  esac
+}
+
 train_from_teacher() {  # train_from_teacher seedN/NAME: hard labels, the first teacher's weights
   train_model "$1" --init "$exp/${1%/*}/teacher1"
 }
@@ -460,7 +468,7 @@ write_frame_results() {  # write_frame_results TITLE NAME... [-- OPTION...]
 }
 
 functions=(logged settings seed_of teachers_of models_of train_model dump_targets distil_from_store
-  distil_on_line train_from_teacher decode_model rescore_model evaluate_model)
+  distil_on_line train_soft_or_hard train_from_teacher decode_model rescore_model evaluate_model)
 
 # Stages 2 to 7 of a recipe whose student learns from stored targets. The language model is an ARPA
 # file, or an n-gram of the training transcripts.
@@ -484,8 +492,7 @@ distil_from_stored_targets() {  # distil_from_stored_targets TITLE ARPA|LM_ORDER
   fi
   if begin_stage 5 "students: soft targets, hard labels"; then
     in_parallel dump_targets $(of_all targets)
-    in_parallel distil_from_store $(of_all student)
-    in_parallel train_model $(of_all hard-student)
+    in_parallel train_soft_or_hard $(of_all student hard-student)
   fi
   if begin_stage 6 "decoding"; then
     in_parallel decode_model "$gmm" $(teachers_of_all) $(of_all "$@" ensemble hard-student student)

@@ -100,8 +100,7 @@ distil_with_tied_states() {  # distil_with_tied_states TITLE
   fi
   if begin_stage 6 "students: soft targets, hard labels; 8-bit export"; then
     in_parallel dump_targets $(of_all targets)
-    in_parallel distil_from_store $(of_all student)
-    in_parallel train_model $(of_all hard-student)
+    in_parallel train_soft_or_hard $(of_all student hard-student)
     in_parallel export_int8 $(of_all student-int8)
   fi
   if begin_stage 7 "decoding with $lm"; then
