@@ -67,9 +67,9 @@ def pseudo_label_verb(
     """Makes tokens of the best hypotheses: transcripts for data that have none.
 
     OUT takes the place of encode-text's output for train; OUT/text has the words. OUT/confidence
-    has, for every utterance, the best hypothesis' share of its list's probability, and the natural
-    log of its probability over its number of tokens; what is below the thresholds is counted and
-    named in OUT/left_out.txt.
+    has, for every utterance, the share of the best hypothesis' words in its list's probability, and
+    the natural log of its probability over its number of tokens; what is below the thresholds is
+    counted and named in OUT/left_out.txt.
 
     Keys: min_posterior, min_token_score, keep_empty.
     """

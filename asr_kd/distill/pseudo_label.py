@@ -30,7 +30,7 @@ class PseudoLabelConfig(Config):
     """Which utterances are kept.
 
     Attributes:
-        min_posterior: least share of the best hypothesis in its list's probability.
+        min_posterior: least share of the best hypothesis' words in its list's probability.
         min_token_score: least natural log of its probability, for each of its tokens; None for no
             limit.
         keep_empty: whether utterances without a word are kept: no tokens, or marks of words alone.
@@ -45,7 +45,8 @@ class Confidence(NamedTuple):
     """How sure teachers are of the best hypothesis.
 
     Attributes:
-        posterior: its probability over that of the whole list; 1 where it stands alone.
+        posterior: the probability of its words, which others of the list may spell in other
+            tokens, over that of the whole list.
         token_score: natural log of its probability, over its tokens (at least one).
     """
 
@@ -53,11 +54,12 @@ class Confidence(NamedTuple):
     token_score: float
 
     @classmethod
-    def of(cls, entries: list[Entry]) -> "Confidence":
-        """Of a list, the best first."""
-        shares = nbest_weights(torch.tensor([[entry.score for entry in entries]]).double())
+    def of(cls, entries: list[Entry], words: list[str]) -> "Confidence":
+        """Of a list, the best first, and the words that each of its entries spells."""
+        shares = nbest_weights(torch.tensor([[entry.score for entry in entries]]).double())[0]
+        same = torch.tensor([said == words[0] for said in words])
         best = entries[0]
-        return cls(float(shares[0, 0]), best.score / max(1, len(best.tokens)))
+        return cls(float(shares[same].sum()), best.score / max(1, len(best.tokens)))
 
     def doubt(self, words: str, config: PseudoLabelConfig) -> str | None:
         """Why the hypothesis of these words is not kept; None where it is."""
@@ -99,8 +101,9 @@ def pseudo_label(lists: Path, out: Path, config: PseudoLabelConfig) -> None:
     units = Units.read(lists)
     label_set.require_same(units.label_set, f"{lists}/labels.json", f"{lists}/units.model")
     best = {utt: entries[0].tokens for utt, entries in found.items()}
-    sure = {utt: Confidence.of(entries) for utt, entries in found.items()}
-    words = {utt: units.decode(tokens) for utt, tokens in best.items()}
+    spelled = {u: [units.decode(entry.tokens) for entry in x] for u, x in found.items()}
+    words = {utt: said[0] for utt, said in spelled.items()}
+    sure = {utt: Confidence.of(entries, spelled[utt]) for utt, entries in found.items()}
     doubts = {utt: doubt for utt, x in sure.items() if (doubt := x.doubt(words[utt], config))}
     kept = [utt for utt in found if utt not in doubts]
     if not kept:
