@@ -176,6 +176,20 @@ def require_features(model_dir: Path, trained_on: Mapping[str, Any], data_dir: P
         raise InputError(faults)
 
 
+def require_same_input(
+    name: str, one: Mapping[str, Any], other_name: str, other: Mapping[str, Any]
+) -> None:
+    """Refuses two inputs of models that differ: options of features, dimensions, normalisation.
+
+    Raises:
+        InputError: with both values of every option that differs.
+    """
+    keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+    if keys:
+        here, there = (", ".join(f"{k} {x.get(k)}" for k in keys) for x in (one, other))
+        raise InputError(f"features differ: {name} has {here}; {other_name} has {there}")
+
+
 def write_spec(spec: FeatureSpec, data_path: Path) -> None:
     """Writes `feature.json`."""
     write_text(Path(data_path) / FEATURE_JSON, spec.model_dump_json(indent=2) + "\n")

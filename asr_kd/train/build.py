@@ -11,6 +11,7 @@ import torch
 
 from asr_kd.distill.initialise import Initialisation, initialise
 from asr_kd.errors import InputError
+from asr_kd.features.spec import require_same_input
 from asr_kd.models.base import AcousticModel
 from asr_kd.models.build import build_model
 from asr_kd.models.checkpoint import Checkpoint
@@ -74,8 +75,7 @@ def _warn_of_unseen(data: AlignedData, dev: AlignedData) -> None:
 def _require_alike(data: AlignedData, dev: AlignedData) -> None:
     """Refuses a dev set of other labels or features than the training set's."""
     data.label_set.require_same(dev.label_set, str(data.ali_dir), str(dev.ali_dir))
-    if (data.spec, data.input_dim) != (dev.spec, dev.input_dim):
-        raise InputError(f"features differ: {data.describe_input()}; {dev.describe_input()}")
+    require_same_input(str(data.path), data.input, str(dev.path), dev.input)
 
 
 def _require_images(config: TrainConfig, data: AlignedData) -> None:
@@ -88,7 +88,7 @@ def _require_images(config: TrainConfig, data: AlignedData) -> None:
     if shift.prob and shift.height * shift.width != data.input_dim:
         raise InputError(
             f"augment.shift: frames are no images of {shift.height} × {shift.width} pixels; "
-            f"{data.describe_input()}"
+            f"{data.path} has {data.input_dim} dimensions"
         )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from asr_kd.config import config_dict
 from asr_kd.data.directory import DataDir
 from asr_kd.errors import InputError
 from asr_kd.features.reader import FeatureReader
-from asr_kd.features.spec import FeatureSpec, read_spec
+from asr_kd.features.spec import FeatureSpec, read_spec, require_same_input
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.priors import read_ali_labels
 from asr_kd.models.checkpoint import Checkpoint, CmvnMode
@@ -88,20 +89,20 @@ class AlignedData:
         self._cached: dict[int, NDArray[np.float32]] = {}
         self._caches = 4 * self.input_dim * int(self.num_frames.sum()) <= _CACHE_BYTES
 
-    def describe_input(self) -> str:
-        """What a model has to fit, for messages."""
-        return f"{self.path} has {_describe(self.input_dim, self.cmvn, self.spec)}"
+    @property
+    def input(self) -> dict[str, Any]:
+        """What a model has to fit: dimensions, normalisation, and the features' options."""
+        return _input(self.input_dim, self.cmvn, self.spec)
 
     def require_fits(self, checkpoint: Checkpoint, name: str) -> None:
         """Refuses a model of other labels or other features.
 
         Raises:
-            InputError: with both values.
+            InputError: with both values of what differs.
         """
         checkpoint.label_set.require_same(self.label_set, name, str(self.ali_dir))
-        theirs = _describe(checkpoint.model.input_dim, checkpoint.cmvn, checkpoint.spec)
-        if theirs != _describe(self.input_dim, self.cmvn, self.spec):
-            raise InputError(f"features differ: {name} takes {theirs}; {self.describe_input()}")
+        theirs = _input(checkpoint.model.input_dim, checkpoint.cmvn, checkpoint.spec)
+        require_same_input(name, theirs, str(self.path), self.input)
 
     def __len__(self) -> int:
         """Number of utterances."""
@@ -283,8 +284,8 @@ def _batch(
     )
 
 
-def _describe(input_dim: int, cmvn: CmvnMode, spec: FeatureSpec) -> str:
-    return f"{input_dim} dimensions, cmvn {cmvn}, {config_dict(spec)}"
+def _input(input_dim: int, cmvn: CmvnMode, spec: FeatureSpec) -> dict[str, Any]:
+    return {"dimensions": input_dim, "cmvn": cmvn, **config_dict(spec)}
 
 
 def _pad(rows: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:

@@ -143,6 +143,7 @@ def test_what_would_do_nothing_or_cannot_be_is_refused(spoken: Any, corpus: Any)
         ({"distill": soft}, student | guide, "ctc.*, --guide and --nbest do nothing"),
         ({"model": TdnnConfig()}, guide, "frame rates differ"),
         ({"model": TdnnConfig()}, student, "model.subsampling=2, the student 1"),
+        ({"cmvn": "utterance"}, guide, f"model has cmvn global; {spoken.inputs.data} has cmvn utt"),
     ):
         (fault,) = refused(spoken, config(spoken, **values), **inputs)
         assert said in fault
