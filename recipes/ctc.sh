@@ -187,56 +187,45 @@ note_agreement() {
 
 # Two tables, each of one question: words of the language model, and any words.
 ctc_tables() {  # ctc_tables TITLE
-  local systems=() options=() note noted=() method set n teacher student role
-  for note in "$(recipe_note)" "${notes[@]}"; do noted+=(--note "$note"); done
+  local words=() any=() method set n teacher student role
   for method in $(frame_methods); do
-    options+=(--difference "$method-ensemble:$method-teacher")
-    if [ "$method" != plain ]; then options+=(--difference "$method-ensemble:plain-ensemble"); fi
+    words+=(--difference "$method-ensemble:$method-teacher")
+    if [ "$method" != plain ]; then words+=(--difference "$method-ensemble:plain-ensemble"); fi
+    any+=(--difference "$method-shared:$method-teacher")
+    any+=(--difference "$method-shared:$method-ensemble")
   done
-  for method in $methods; do options+=(--difference "$method-student:student-alone"); done
+  for method in $methods; do words+=(--difference "$method-student:student-alone"); done
   if [ "$streaming" != none ]; then
-    options+=(--difference "$streaming-streaming:streaming-alone")
+    words+=(--difference "$streaming-streaming:streaming-alone")
   fi
   for set in $test_sets; do
     for n in $(seq "$seeds"); do
       for method in $(frame_methods); do
         for teacher in $(teachers_of "$n" "ctc/$method/"); do
-          systems+=("$method-teacher@$n:$set=$exp/decode_$set/$teacher")
+          words+=("$method-teacher@$n:$set=$exp/decode_$set/$teacher")
+          any+=("$method-teacher@$n:$set=$exp/open_$set/$teacher")
         done
-        systems+=("$method-ensemble@$n:$set=$exp/decode_$set/seed$n/ctc/$method/ensemble")
+        words+=("$method-ensemble@$n:$set=$exp/decode_$set/seed$n/ctc/$method/ensemble")
+        for role in ensemble shared; do
+          any+=("$method-$role@$n:$set=$exp/open_$set/seed$n/ctc/$method/$role")
+        done
       done
       for student in $(students_of_a_repetition); do
-        systems+=("$(role_of "$student")@$n:$set=$exp/decode_$set/seed$n/ctc/$student")
+        words+=("$(role_of "$student")@$n:$set=$exp/decode_$set/seed$n/ctc/$student")
       done
     done
   done
-  ctc_table "$1" "" "$results"
-
-  systems=() options=()
-  for method in $(frame_methods); do
-    options+=(--difference "$method-shared:$method-teacher")
-    options+=(--difference "$method-shared:$method-ensemble")
-  done
-  for set in $test_sets; do
-    for n in $(seq "$seeds"); do
-      for method in $(frame_methods); do
-        for teacher in $(teachers_of "$n" "ctc/$method/"); do
-          systems+=("$method-teacher@$n:$set=$exp/open_$set/$teacher")
-        done
-        for role in ensemble shared; do
-          systems+=("$method-$role@$n:$set=$exp/open_$set/seed$n/ctc/$method/$role")
-        done
-      done
-    done
-  done
-  ctc_table "$1; any words, without a language model" _open "${results%.md}_open.md"
+  ctc_table "$1" "" "$results" "${words[@]}"
+  ctc_table "$1; any words, without a language model" _open "${results%.md}_open.md" "${any[@]}"
 }
 
-ctc_table() {  # ctc_table TITLE SUFFIX FILE: of the caller's systems, options and notes
-  asr-kd compare "${systems[@]}" --title "$1" --out "$work/compare$part$2" "${options[@]}" \
-    "${noted[@]}"
-  cp "$work/compare$part$2/RESULTS.md" "$3"
-  echo "table written to $3" >&2
+ctc_table() {  # ctc_table TITLE SUFFIX FILE SYSTEM_OR_OPTION...
+  local title=$1 out=$work/compare$part$2 file=$3 note noted=()
+  shift 3
+  for note in "$(recipe_note)" "${notes[@]}"; do noted+=(--note "$note"); done
+  asr-kd compare "$@" --title "$title" --out "$out" "${noted[@]}"
+  cp "$out/RESULTS.md" "$file"
+  echo "table written to $file" >&2
 }
 
 functions+=(train_ctc seed_model train_teacher align_tokens spellers_of dump_average dump_lists
