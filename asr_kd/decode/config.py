@@ -103,10 +103,16 @@ class DecodeConfig(Config):
     shard_size: PositiveInt = 25
     units: UnitSearch = UnitSearch()
 
-    def for_ctc(self) -> "DecodeConfig":
-        """The same with scales and grid of CTC models, where they are not set."""
+    def for_ctc(self, weighed: bool = True) -> "DecodeConfig":
+        """The same with scales and grid of CTC models, where they are not set.
+
+        Args:
+            weighed: whether models are weighed against the costs of a graph or a language model;
+                else their scale says no more than the penalty's.
+        """
         scales = self.scales and _filled(self.scales, _CTC_SCALES)
-        return self.model_copy(update={"scales": scales, "grid": _filled(self.grid, _CTC_GRID)})
+        grid = _CTC_GRID if weighed else {**_CTC_GRID, "acoustic_scale": (1.0,)}
+        return self.model_copy(update={"scales": scales, "grid": _filled(self.grid, grid)})
 
 
 def default_scales(ctc: bool) -> Scales:

@@ -84,7 +84,7 @@ def decode(
     faults = search_faults(graph, config, lm, tune_on is not None, keep is not None)
     _refuse_contradictions(models, data, config, tune_on, scales_from, faults)
     ctc = is_ctc(graph)
-    config = config.for_ctc() if ctc else config
+    config = config.for_ctc(weighed=has_graph(graph) or lm is not None) if ctc else config
     average: dict[str, Any] = {"mean": mean}
     if keep is not None:
         average["nbest"] = keep._asdict()

@@ -126,6 +126,11 @@ def search_faults(
     faults = []
     if listed:
         faults.append(f"{graph}: units, no graph: --nbest keeps lists of a graph's search")
+    if pruning := sorted({"beam", "max_active"} & config.model_fields_set):
+        faults.append(
+            f"{graph}: units, no graph, whose search has no use for {' and '.join(pruning)}: set "
+            f"units.prefixes"
+        )
     if config.units.kind == "greedy":
         useless = ["--lm"] if lm is not None else []
         useless += ["--tune-on"] if tuned else []

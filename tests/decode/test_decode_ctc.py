@@ -165,6 +165,9 @@ def test_language_model_of_units_and_tuning(task: Task, tmp_path: Path) -> None:
     grid = scales(tmp_path / "with")["grid"]
     assert {point["acoustic_scale"] for point in grid} == {0.25, 0.5, 1.0, 2.0, 4.0}
     assert {point["prior_scale"] for point in grid} == {0.0, 0.3}
+    # Nothing but penalties to weigh the model against: its scale would say the same again.
+    decode(model, data, task.units, tmp_path / "alone", config, tune_on=data)
+    assert {p["acoustic_scale"] for p in scales(tmp_path / "alone")["grid"]} == {1.0}
     fixed = DecodeConfig(scales=Scales(insertion_penalty=1.0))
     decode(model, data, task.units, tmp_path / "fixed", fixed, lm=lm)
     assert scales(tmp_path / "fixed")["prior_scale"] == 0.0
@@ -195,7 +198,8 @@ def test_contradictions(task: Task, tmp_path: Path) -> None:
     data = task.data("data")
 
     def refused(message: str, graph: Path, **options: Any) -> None:
-        config = DecodeConfig(units=UnitSearch(**options.pop("units", {})))
+        search = options.pop("search", {})
+        config = DecodeConfig(units=UnitSearch(**options.pop("units", {})), **search)
         with pytest.raises(InputError, match=message):
             decode([str(task.model)], data, graph, tmp_path / "out", config, **options)
         assert not (tmp_path / "out").exists()
@@ -206,6 +210,8 @@ def test_contradictions(task: Task, tmp_path: Path) -> None:
             task.toy.graph, units=greedy)  # fmt: skip
     refused(f"units.kind and --lm are {without} them out", task.toy.graph, units=greedy, lm=data)
     refused("--nbest keeps lists of a graph", task.units, keep=Keep(3, 8.0))
+    wide: Any = {"beam": 20.0, "max_active": 100}
+    refused("no use for beam and max_active: set units.prefixes", task.units, search=wide)
     greedy |= {"shared": True}
     refused("no use for --tune-on and units.shared", task.units, units=greedy, tune_on=data)
     encode_text(data, task.units, tmp_path / "tokens")
