@@ -1,7 +1,7 @@
 """What a batch's logits are trained towards: labels, stored soft targets, or teachers on line."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -152,13 +152,7 @@ class StoredTargets(Distillation):
             faults.append(
                 f"{path}: the teachers' weights are {shares}, the student expects {wanted}"
             )
-        for utt, num_frames in zip(data.utt_ids, data.num_outputs.tolist(), strict=True):
-            if utt not in self.store:
-                faults.append(f"{path}: no targets for {utt}")
-            elif self.store.num_frames(utt) != num_frames:
-                stored = self.store.num_frames(utt)
-                of = "features of" if data.subsampling == 1 else "a student of"
-                faults.append(f"{path}: {utt}: targets of {stored} frames, {of} {num_frames}")
+        faults += _other_frames(self.store, data)
         if faults:
             raise InputError(faults)
 
@@ -172,6 +166,27 @@ class StoredTargets(Distillation):
             sources = [keep_spikes(*each) for each in zip(sources, paths, strict=True)]
         rows = np.concatenate([k + s for k, s in zip(starts[:-1], sources, strict=True)])
         return take_frames(stored, torch.from_numpy(rows)).to(batch.feats.device)
+
+
+def _other_frames(store: TargetStore, data: AlignedData) -> Iterator[str]:
+    """Utterances without targets or with more or fewer; those of another rate have one fault."""
+    have = {utt: store.num_frames(utt) for utt in data.utt_ids if utt in store}
+    yield from (f"{store.path}: no targets for {utt}" for utt in data.utt_ids if utt not in have)
+    lengths = dict(zip(data.utt_ids, data.num_frames.tolist(), strict=True))
+    needed = dict(zip(data.utt_ids, data.num_outputs.tolist(), strict=True))
+    other = [utt for utt, frames in have.items() if frames != needed[utt]]
+    rates = (k for k in range(1, 17) if all(-(-lengths[u] // k) == n for u, n in have.items()))
+    rate = next(rates, None)
+    if len(other) > 1 and rate is not None:
+        yield (
+            f"{store.path}: targets for one in {rate} frames of {data.path}, the student has one "
+            f"in {data.subsampling}: set model.subsampling.factor={rate}, or make targets by "
+            f"teachers of the student's rate"
+        )
+        return
+    of = "features of" if data.subsampling == 1 else "a student of"
+    for utt in other:
+        yield f"{store.path}: {utt}: targets of {have[utt]} frames, {of} {needed[utt]}"
 
 
 class OnlineTeachers(Distillation):

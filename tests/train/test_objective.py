@@ -262,6 +262,17 @@ def test_a_store_that_does_not_fit_names_everything(corpus: Any) -> None:
     assert len(caught.value.faults) == 6
 
 
+def test_a_store_of_another_frame_rate_is_one_fault(corpus: Any) -> None:
+    data = read(corpus)
+    folder, _ = write_store(corpus, data)
+    data.subsampling, data.num_outputs = 2, -(-data.num_frames // 2)
+    with pytest.raises(
+        InputError, match=r"one in 1 frames of .* one in 2: set .*factor=1"
+    ) as caught:
+        StoredTargets(folder, DistillConfig(temperature=2.0), data)
+    assert len(caught.value.faults) == 1
+
+
 def test_a_student_trains_on_a_store_but_not_on_mixes(corpus: Any) -> None:
     folder, _ = write_store(corpus, read(corpus))
     inputs = replace(corpus.inputs, targets=folder)
