@@ -1,4 +1,5 @@
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,10 +9,18 @@ from hypothesis import strategies as st
 from torch import Tensor, UntypedStorage
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from asr_kd.distill import loss
 from asr_kd.distill.loss import distillation_loss, hard_cross_entropy, soft_cross_entropy
 from asr_kd.ensemble.soft_targets import SoftTargets
 
-SEVERAL_CHUNKS = 150  # rows, at 64 to a chunk
+SEVERAL_CHUNKS = 150  # rows, at 64 to a chunk, which few labels have here alone
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_chunks() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loss, "_ENTRIES", 1)
+        yield
 
 
 def normal(*shape: int, seed: int = 0, scale: float = 2.0) -> Tensor:
@@ -294,3 +303,11 @@ def test_same_on_cuda() -> None:
     here = loss_and_gradient(logits, targets, pdf_ids, 2.0)
     there = loss_and_gradient(logits.cuda(), targets.to("cuda"), pdf_ids.cuda(), 2.0)
     torch.testing.assert_close(tuple(x.cpu() for x in there), here)
+
+
+def test_one_chunk_is_as_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, probs = normal(SEVERAL_CHUNKS, 7), normal(SEVERAL_CHUNKS, 7, seed=1).softmax(1)
+    small = loss_and_gradient(logits, probs, None, 2.0)
+    monkeypatch.setattr(loss, "_ENTRIES", 7 * SEVERAL_CHUNKS)
+    for found, expected in zip(loss_and_gradient(logits, probs, None, 2.0), small, strict=True):
+        torch.testing.assert_close(found, expected)
