@@ -185,9 +185,11 @@ note_agreement() {
   done
 }
 
-# Two tables, each of one question: words of the language model, and any words.
+# Three tables, each of one question: words of the language model; any words; and how much of one
+# method's ensemble its student keeps, for which roles have the names that `compare` knows.
 ctc_tables() {  # ctc_tables TITLE
-  local words=() any=() method set n teacher student role
+  local words=() any=() kept=() last method set n teacher student role
+  last=$(frame_methods | tail -n 1)
   for method in $(frame_methods); do
     words+=(--difference "$method-ensemble:$method-teacher")
     if [ "$method" != plain ]; then words+=(--difference "$method-ensemble:plain-ensemble"); fi
@@ -204,6 +206,9 @@ ctc_tables() {  # ctc_tables TITLE
         for teacher in $(teachers_of "$n" "ctc/$method/"); do
           words+=("$method-teacher@$n:$set=$exp/decode_$set/$teacher")
           any+=("$method-teacher@$n:$set=$exp/open_$set/$teacher")
+          if [ "$method" = "$last" ]; then
+            kept+=("teacher@$n:$set=$exp/decode_$set/$teacher")
+          fi
         done
         words+=("$method-ensemble@$n:$set=$exp/decode_$set/seed$n/ctc/$method/ensemble")
         for role in ensemble shared; do
@@ -213,10 +218,15 @@ ctc_tables() {  # ctc_tables TITLE
       for student in $(students_of_a_repetition); do
         words+=("$(role_of "$student")@$n:$set=$exp/decode_$set/seed$n/ctc/$student")
       done
+      kept+=("ensemble@$n:$set=$exp/decode_$set/seed$n/ctc/$last/ensemble"
+        "hard-student@$n:$set=$exp/decode_$set/seed$n/ctc/student/alone"
+        "student@$n:$set=$exp/decode_$set/seed$n/ctc/student/$last")
     done
   done
   ctc_table "$1" "" "$results" "${words[@]}"
   ctc_table "$1; any words, without a language model" _open "${results%.md}_open.md" "${any[@]}"
+  ctc_table "$1; what one student keeps of the method '$last'" _kept "${results%.md}_kept.md" \
+    "${kept[@]}" --note "hard-student: the same student by CTC alone."
 }
 
 ctc_table() {  # ctc_table TITLE SUFFIX FILE SYSTEM_OR_OPTION...

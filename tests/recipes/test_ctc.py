@@ -19,7 +19,7 @@ from asr_kd.io.table import write_table
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = ("AB", "BA", "C", "CAB")
-METHODS = ("plain", "guided", "nbest")
+METHODS = ("plain", "init", "guided", "frames", "nbest")
 # An asr-kd that notes its arguments and leaves empty outputs; real ones take 2 s to begin.
 _NOTES = r"""#!/bin/sh
 printf '%s\037' "$@" >> "$COMMANDS"; echo >> "$COMMANDS"
@@ -95,19 +95,20 @@ def test_from_features_to_a_table(tmp_path: Path) -> None:
         run([part.replace(str(plan), str(work)) for part in command], standalone_mode=False)
     tables = [
         json.loads((work / name / "results.json").read_text())["sets"][0]["rows"]
-        for name in ("compare_ctc", "compare_ctc_open")
+        for name in ("compare_ctc", "compare_ctc_open", "compare_ctc_kept")
     ]
-    words, any_words = ({row["role"]: row["wer"]["value"] for row in rows} for rows in tables)
-    own = {f"{m}-{role}" for m in ("plain", "guided") for role in ("teacher", "ensemble")}
+    words, any_words, kept = ({row["role"]: row["wer"]["value"] for row in rows} for rows in tables)
+    own = {f"{m}-{role}" for m in METHODS[:-1] for role in ("teacher", "ensemble")}
     students = {*(f"{m}-student" for m in METHODS), "student-alone"}
-    assert set(words) == own | students | {"guided-streaming", "streaming-alone"}
-    assert set(any_words) == own | {"plain-shared", "guided-shared"}
+    assert set(words) == own | students | {"frames-streaming", "streaming-alone"}
+    assert set(any_words) == own | {f"{m}-shared" for m in METHODS[:-1]}
+    assert set(kept) == {"teacher", "ensemble", "hard-student", "student"}
     # Letters are far apart: a model that gets many wrong is none that the recipe means.
     assert all(wer < 0.2 for wer in words.values()), words
     assert all(wer < 0.4 for wer in any_words.values()), any_words
     latency = {row["role"]: row["latency_ms"] for row in tables[0]}
     streaming = {role for role, ms in latency.items() if ms is not None}
-    assert streaming == {"guided-streaming", "streaming-alone"}
+    assert streaming == {"frames-streaming", "streaming-alone"}
     lost = {}
     for method in ("plain", "guided"):
         store = work / "exp/seed1/ctc" / method / "targets/manifest.json"
