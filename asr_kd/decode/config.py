@@ -1,7 +1,6 @@
 """What decoding needs to know beside the models, the features and the graph."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -126,17 +125,8 @@ def _filled(config: C, defaults: dict[str, Any]) -> C:
     return config.model_copy(update=unset)
 
 
-def read_scales(folder: Path) -> Scales:
-    """The scales of a decode directory.
-
-    Raises:
-        InputError: for another folder, or a damaged one.
-    """
-    return Scales(**stored_scales(folder, "decode", Scales.model_fields))
-
-
-def stored_scales(folder: Path, verb: str, names: Iterable[str]) -> dict[str, float]:
-    """Some numbers of scales.json in the output of `decode` or `rescore`.
+def read_scales(folder: Path, kind: type[C], verb: str = "decode") -> C:
+    """Scales of a kind from scales.json in the output of `decode` or `rescore`.
 
     Raises:
         InputError: for the output of another verb, or a damaged file.
@@ -145,6 +135,6 @@ def stored_scales(folder: Path, verb: str, names: Iterable[str]) -> dict[str, fl
     path = folder / "scales.json"
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-        return {name: float(stored[name]) for name in names}
+        return kind(**{name: stored[name] for name in kind.model_fields})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: damaged ({error!r}); {verb} again") from None

@@ -109,7 +109,7 @@ def decode(
     fixed = config.scales or default_scales(ctc)
     report: dict[str, Any] = {"source": "given" if config.scales else "defaults"}
     if scales_from is not None:
-        fixed, report = read_scales(scales_from), {"source": f"taken from {scales_from}"}
+        fixed, report = read_scales(scales_from, Scales), {"source": f"taken from {scales_from}"}
     work = artefact.begin()
     shards = split(test.utt_ids, config.shard_size)
     try:

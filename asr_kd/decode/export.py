@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from asr_kd.artefact import Artefact, read_manifest
 from asr_kd.config import config_dict, write_config
-from asr_kd.decode.config import DecodeConfig, read_scales
+from asr_kd.decode.config import DecodeConfig, Scales, read_scales
 from asr_kd.decode.transcribe import DECODE_YAML
 from asr_kd.decode.unit_decoder import is_ctc
 from asr_kd.errors import AsrKdError, InputError
@@ -135,7 +135,7 @@ def _search(
     used = read_manifest(scales_from, "decode").config
     own = {key: getattr(config, key) for key in config.model_fields_set}
     taken = {key: used[key] for key in ("beam", "max_active")}
-    return DecodeConfig(scales=read_scales(scales_from), **{**taken, **own})
+    return DecodeConfig(scales=read_scales(scales_from, Scales), **{**taken, **own})
 
 
 def _checked(model_dir: Path, graph: Path | None) -> Checkpoint:

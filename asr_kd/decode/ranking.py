@@ -95,7 +95,7 @@ class Decoded:
         if other := lists.keys() ^ read_table(path / "hyp", allow_empty=True).keys():
             raise InputError(f"{path}: {min(other)} is not in both of {NBEST} and hyp")
         partial = frozenset((path / "partial.txt").read_text(encoding="utf-8").split())
-        scales, normaliser = read_scales(path), read_normaliser(path)
+        scales, normaliser = read_scales(path, Scales), read_normaliser(path)
         return cls(path, manifest, scales, lists, ref, partial, normaliser)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from asr_kd.artefact import MANIFEST, Artefact, hash_input
 from asr_kd.config import Config, config_dict
-from asr_kd.decode.config import stored_scales
+from asr_kd.decode.config import Scales, read_scales
 from asr_kd.decode.ranking import Decoded, LmGrid, LmScales, Ranking, tune_lm
 from asr_kd.decode.words import write_words
 from asr_kd.errors import InputError
@@ -71,7 +71,7 @@ def rescore(
     artefact = Artefact(out, "rescore", config_dict(config), inputs)
     if artefact.is_done():
         return
-    if of_units := [path for path in (lm, old_lm) if (path / "labels.json").is_file()]:
+    if of_units := [path for path in (lm, old_lm) if _is_of_units(path)]:
         raise InputError(
             [f"{path}: a language model of units; lists of words are rescored, found by a graph "
              f"with one of words and with another of words" for path in of_units]
@@ -114,6 +114,12 @@ def rescore(
     artefact.publish({**info, "scales": config_dict(scales)})
 
 
+def _is_of_units(lm: Path) -> bool:
+    """Whether `train-lm` made a language model of units."""
+    folder = lm.parent if lm.name == ARPA else lm
+    return (folder / MANIFEST).is_file() and (folder / "labels.json").is_file()
+
+
 def _hashes(lm: Path) -> list[str]:
     """What identifies a model that make-graph may have been given as a file or as its folder."""
     same = [lm]
@@ -130,7 +136,8 @@ def _read(
     """Reads lists and scales, and holds them against one another."""
     faults: list[str] = []
     found: list[Decoded] = []
-    taken, under = None, None
+    taken: LmScales | None = None
+    under: Scales | None = None
     for path in (decoded, tune_on):
         try:
             found += [Decoded.read(path)] if path is not None else []
@@ -138,23 +145,22 @@ def _read(
             faults += error.faults
     if scales_from is not None:
         try:
-            under_names = ("acoustic_scale", "prior_scale")
-            stored = stored_scales(scales_from, "rescore", (*LmScales.model_fields, *under_names))
-            under = {name: stored.pop(name) for name in under_names}
-            taken = LmScales(**stored)
+            taken = read_scales(scales_from, LmScales, "rescore")
+            under = read_scales(scales_from, Scales, "rescore")
         except InputError as error:
             faults += error.faults
     if faults:
         raise InputError(faults)
     test, dev = found[0], found[1] if tune_on is not None else None
     if dev is not None:
-        under = {name: getattr(dev.scales, name) for name in ("acoustic_scale", "prior_scale")}
+        under = dev.scales
         if dev.manifest.inputs["graph"] != test.manifest.inputs["graph"]:
             faults.append(f"{dev.path}: decoded with another graph than {test.path}")
         if not dev.ref:
             faults.append(f"{dev.path}: was decoded without a reference text: nothing to tune on")
-    for name, value in (under or {}).items():
-        if not math.isclose(value, own := getattr(test.scales, name)):
+    for name in ("acoustic_scale", "prior_scale") if under is not None else ():
+        value, own = getattr(under, name), getattr(test.scales, name)
+        if not math.isclose(value, own):
             faults.append(
                 f"{tune_on or scales_from}: {name} {value:g}, in {decoded} {own:g}: scales of the "
                 f"language model go with it; decode both alike (--scales-from)"

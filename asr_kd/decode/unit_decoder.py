@@ -135,6 +135,9 @@ def search_faults(
         useless = ["--lm"] if lm is not None else []
         useless += ["--tune-on"] if tuned else []
         useless += ["units.shared"] if config.units.shared else []
+        useless += ["units.prefixes"] if "prefixes" in config.units.model_fields_set else []
+        scales = config.scales.model_fields_set if config.scales is not None else set()
+        useless += [f"scales.{name}" for name in sorted(scales - {"prior_scale"})]
         if useless:
             faults.append(f"units.kind=greedy has no use for {' and '.join(useless)}")
     return faults

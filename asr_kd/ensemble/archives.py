@@ -1,7 +1,6 @@
 """Teachers that are files: archives of matrices or of Kaldi's posteriors, keyed by utterance."""
 
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -14,7 +13,7 @@ from torch import Tensor
 from asr_kd.artefact import hash_file, hash_json
 from asr_kd.errors import InputError
 from asr_kd.features.spec import FeatureSpec
-from asr_kd.io.ark import Archive
+from asr_kd.io.ark import Archive, archives_of
 from asr_kd.io.kaldi.archive import index_matrices, read_objects
 from asr_kd.io.kaldi.posteriors import read_posterior
 from asr_kd.io.kaldi.stream import Bytes, KaldiReader, read_file
@@ -53,7 +52,7 @@ class ArchiveTeacher:
         self.frame_shift_ms: float | None = None
         self.trained_on: frozenset[str] | None = None
         content = [hash_file(path), self.label_set.digest]
-        content += [hash_file(file) for file in _archives(path)] if is_table else []
+        content += [hash_file(file) for file in archives_of(path)] if is_table else []
         content += [unnormalised] if unnormalised else []
         self.digest = hash_json(content)
 
@@ -117,7 +116,7 @@ class PosteriorTeacher:
             self._label_of = _label_of(labels / TRANSITIONS, self.label_set)
         else:
             self.label_set = LabelSet.load(labels)
-        files = _archives(path) if path.suffix == ".scp" else [path]
+        files = archives_of(path) if path.suffix == ".scp" else [path]
         self._data: list[Bytes] = [read_file(file) for file in files]
         self._places: dict[str, tuple[int, int]] = {}
         num_frames: dict[str, int] = {}
@@ -195,13 +194,3 @@ def _label_of(path: Path, label_set: LabelSet) -> NDArray[np.int64]:
     if digest != label_set.digest or labels.min() < 0 or labels.max() >= len(label_set):
         raise InputError(f"{path}: of another label set than the labels.json beside it")
     return labels
-
-
-def _archives(scp: Path) -> list[Path]:
-    """The archives that a table names."""
-    names = {re.sub(r":\d+$", "", rxfile) for rxfile in read_table(scp).values()}
-    paths = [Path(name) if Path(name).exists() else scp.parent / name for name in sorted(names)]
-    missing = [f"{scp}: no such archive {path}" for path in paths if not path.is_file()]
-    if missing:
-        raise InputError(missing)
-    return paths

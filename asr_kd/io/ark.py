@@ -1,6 +1,7 @@
 """Kaldi's binary archives of float matrices and int vectors, by kaldiio."""
 
 import os
+import re
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -181,6 +182,20 @@ class Archive(Mapping[str, NDArray[np.float32] | NDArray[np.int32]]):
         for file in self._open.values():
             file.close()
         self._open.clear()
+
+
+def archives_of(scp: Path) -> list[Path]:
+    """The archives that a table names, by its own paths or beside it.
+
+    Raises:
+        InputError: for each that is missing.
+    """
+    names = {re.sub(r":\d+$", "", rxfile) for rxfile in read_table(scp).values()}
+    paths = [Path(name) if Path(name).exists() else scp.parent / name for name in sorted(names)]
+    missing = [f"{scp}: no such archive {path}" for path in paths if not path.is_file()]
+    if missing:
+        raise InputError(missing)
+    return paths
 
 
 def read_matrix(rxfile: str) -> NDArray[np.float32]:

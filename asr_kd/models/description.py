@@ -21,11 +21,12 @@ from pydantic import (
     model_validator,
 )
 
-from asr_kd.artefact import hash_input, hash_json
+from asr_kd.artefact import MANIFEST, hash_input, hash_json
 from asr_kd.config import Config, config_dict, load_config
 from asr_kd.errors import InputError
 from asr_kd.features.reader import CmvnMode
 from asr_kd.features.spec import FeatureSpec
+from asr_kd.io.ark import archives_of
 from asr_kd.io.table import read_table
 from asr_kd.labels.label_set import LabelSet
 
@@ -191,7 +192,8 @@ class Described(NamedTuple):
         faults = [f"{self.path}: no such file or folder: {p}" for p in paths if not p.exists()]
         if faults:
             raise InputError(faults)
-        paths += [path for path in self.program_files() if path not in paths]
+        beside = archives_of(self.source) if self.source.suffix == ".scp" else self.program_files()
+        paths += [path for path in beside if path not in paths]
         return hash_json([config_dict(self.settings), *map(hash_input, paths)])
 
 
@@ -219,7 +221,7 @@ def model_hash(spec: str) -> str:
     """
     name, *own = spec.split("=")
     path = find_description(Path(name))
-    if path is None or path.parent == Path(name):  # what `export` published has a fingerprint
+    if path is None or (Path(name) / MANIFEST).is_file():  # what `export` published
         return "=".join(hash_input(Path(part)) for part in (name, *own))
     return "=".join([read_description(path).digest(), *(hash_input(Path(part)) for part in own)])
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from asr_kd.errors import InputError
-from asr_kd.report.comparison import Comparison, Decoding, Scoring
+from asr_kd.report.comparison import Comparison, Decoding, Scoring, normaliser_of
 from asr_kd.report.sources import Loaded, Source, find_sources, read_source, speakers_of
 from asr_kd.score.alignment import align
 from asr_kd.score.join import REFERENCE, Joined, join
@@ -32,12 +32,13 @@ class Frames:
 
 
 def read_systems(specs: Sequence[str]) -> Comparison:
-    """Reads `ROLE[@SEED]=DECODE_DIR` arguments of one test set, words as they stand.
+    """Reads `ROLE[@SEED]=DECODE_DIR` arguments of one test set, words as `decode` compared them.
 
     Raises:
         InputError: as `read_comparisons`, and if they are of several test sets.
     """
-    comparisons = read_comparisons(find_sources(specs), Scoring())
+    sources = find_sources(specs)
+    comparisons = read_comparisons(sources, Scoring(normaliser_of(sources, None)))
     if len(comparisons) > 1:
         names = ", ".join(comparison.name for comparison in comparisons)
         raise InputError(f"one test set was expected, not {names}")

@@ -15,6 +15,7 @@ from asr_kd.artefact import Artefact, hash_input, read_manifest
 from asr_kd.data.directory import DataDir
 from asr_kd.decode.labelled import Labels, read_labels, score_labelled
 from asr_kd.ensemble.average import Mean, average
+from asr_kd.ensemble.scorer import scorer_digest
 from asr_kd.ensemble.teachers import Teacher, is_archive, open_teachers, own_features
 from asr_kd.ensemble.weights import (
     Figures,
@@ -142,7 +143,7 @@ def _word_errors(specs: Sequence[str], data_dir: Path, decoded: Sequence[Path]) 
         except InputError as error:
             faults += error.faults
             continue
-        model = None if is_archive(spec) else hash_input(Path(spec.partition("=")[0]))
+        model = None if is_archive(spec) else scorer_digest(spec, data_dir).partition("=")[0]
         of = [value for name, value in manifest.inputs.items() if name.startswith("model")]
         if model is not None and [each.partition("=")[0] for each in of] != [model]:
             faults.append(f"{folder}: decoded by another model than {spec}, or by several")

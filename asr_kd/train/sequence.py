@@ -68,10 +68,11 @@ def sequence_faults(
     if inputs.nbest is None and config.nbest != NbestConfig():
         yield "nbest.weight and nbest.scale are for lists of teachers: give --nbest LISTS"
     if not data.has_tokens and inputs.nbest is None:
+        without = f"{inputs.ali} has no tokens.scp" if inputs.ali else f"{data.path} has none (-)"
         if inputs.guide is not None:
-            yield f"--guide shows token sequences where to go, and {data.ali_dir} has no tokens.scp"
+            yield f"--guide shows token sequences where to go: {without}"
         if ctc.weight != CtcConfig().weight or ctc.frame_weight:
-            yield f"ctc.weight and ctc.frame_weight: {data.ali_dir} has no tokens.scp"
+            yield f"ctc.weight and ctc.frame_weight are for token sequences: {without}"
         return
     if not dev.has_tokens:
         yield (
@@ -91,7 +92,7 @@ def sequence_faults(
             f"its tokens (align-ctc)"
         )
     is_student = inputs.targets is not None or bool(inputs.teachers)
-    given = inputs.guide or inputs.nbest or ctc != CtcConfig()
+    given = inputs.guide or inputs.nbest or ctc != CtcConfig(criterion=ctc.criterion)
     if is_student and not distill.hard_weight and given:
         yield "distill.hard_weight is 0: ctc.*, --guide and --nbest do nothing"
     if config.augment.mix.prob:

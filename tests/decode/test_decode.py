@@ -200,10 +200,11 @@ def test_scales_from_another_decoding(toy: Any, data: Path, tmp_path: Path) -> N
     assert "tuned on" in first["source"]
     assert first["grid"][0]["words"] == 8
     assert "first" in second["source"]
-    (tmp_path / "first/scales.json").write_text('{"acoustic_scale": 1.0, ')
-    with pytest.raises(InputError, match=r"first/scales.json: damaged .*decode again"):
-        decode([str(toy.model)], data, toy.graph, tmp_path / "third", DecodeConfig(),
-               scales_from=tmp_path / "first")  # fmt: skip
+    for damaged in ('{"acoustic_scale": 1.0, ', json.dumps({**first, "acoustic_scale": -1})):
+        (tmp_path / "first/scales.json").write_text(damaged)
+        with pytest.raises(InputError, match=r"first/scales.json: damaged (.|\n)*decode again"):
+            decode([str(toy.model)], data, toy.graph, tmp_path / "third", DecodeConfig(),
+                   scales_from=tmp_path / "first")  # fmt: skip
 
 
 def test_without_text_there_is_no_score(toy: Any, tmp_path: Path) -> None:

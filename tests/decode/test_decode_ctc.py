@@ -182,6 +182,9 @@ def test_lists_of_an_open_vocabulary_are_not_rescored(task: Task, tmp_path: Path
     decode([str(task.model)], task.data("data"), graph, out, DecodeConfig(), keep=Keep(5, 8.0))
     with pytest.raises(InputError, match="lm: a language model of units; lists of words"):
         rescore(out, tmp_path / "again", RescoreConfig(), lm=lm, old_lm=lm)
+    arpa = next(lm.glob("*.arpa"))
+    with pytest.raises(InputError, match=f"{arpa}: a language model of units; lists of words"):
+        rescore(out, tmp_path / "again", RescoreConfig(), lm=arpa, old_lm=arpa)
 
 
 def test_scores_that_are_none_are_refused(task: Task) -> None:
@@ -214,6 +217,9 @@ def test_contradictions(task: Task, tmp_path: Path) -> None:
     refused("no use for beam and max_active: set units.prefixes", task.units, search=wide)
     greedy |= {"shared": True}
     refused("no use for --tune-on and units.shared", task.units, units=greedy, tune_on=data)
+    refused("no use for units.prefixes and scales.insertion_penalty", task.units,
+            units={"kind": "greedy", "prefixes": 4},
+            search={"scales": Scales(insertion_penalty=1.0, prior_scale=0.3)})  # fmt: skip
     encode_text(data, task.units, tmp_path / "tokens")
     refused("tokens, no labels of frames; align them: asr-kd align-ctc", task.units,
             ali=tmp_path / "tokens")  # fmt: skip

@@ -21,6 +21,8 @@ from asr_kd.ensemble.store import TargetStore
 from asr_kd.ensemble.teachers import open_teacher
 from asr_kd.errors import InputError
 from asr_kd.features.reader import FeatureReader
+from asr_kd.io.ark import ArkWriter
+from asr_kd.io.table import write_table
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.models.description import Description, external_data, model_hash, read_label_map
 
@@ -319,6 +321,25 @@ def test_identity_follows_every_file(
     (folder / "priors.json").write_text(json.dumps([0.0] * V))
     with pytest.raises(InputError, match="adds up to 11"):
         open_teacher(spec, data)
+
+
+def test_identity_follows_files_elsewhere(
+    describe: Callable[..., Path], tmp_path: Path, labels: LabelSet
+) -> None:
+    program = describe(Planted(), name="elsewhere") / "program.onnx"
+    folder = describe(Planted(), name="named", source="../elsewhere/program.onnx")
+    before = model_hash(str(folder))
+    write_onnx(Planted(softmax=True), program)
+    assert model_hash(str(folder)) != before
+    seen = set()
+    for value in (0.0, 1.0):
+        with ArkWriter(tmp_path / "p.ark") as writer:
+            writer.write("a", np.full((2, V), value, np.float32))
+        write_table(tmp_path / "p.scp", writer.scp)
+        labels.save(tmp_path / "labels.json")
+        (tmp_path / "model.yaml").write_text("source: p.scp\nlabels: labels.json\n")
+        seen.add(model_hash(str(tmp_path / "model.yaml")))
+    assert len(seen) == 2
 
 
 def test_weights_beside_a_program_count_and_are_refused_elsewhere(

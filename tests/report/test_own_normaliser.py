@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 import asr_kd.cli.compare
 import asr_kd.cli.score
 from asr_kd.cli.app import app
+from asr_kd.report.systems import read_systems
 from asr_kd.score.normalise import normaliser, write_normaliser
 
 assert asr_kd.cli.compare  # imported, its verbs are registered
@@ -46,6 +47,7 @@ def test_the_folders_say_how_words_are_compared(folders: dict[str, Path], tmp_pa
         write_normaliser(folder, normaliser("plain"))
     assert wer(folders, tmp_path / "own") == 0.25
     assert wer(folders, tmp_path / "wanted", "--normaliser", "none") == 1.0
+    assert read_systems([f"one={folders['one']}"]).decodings[0].counts[:, 1:].sum() == 1
     code, said = run("score", folders["one"], "--out", tmp_path / "score")
     assert code == 0, said
     assert json.loads((tmp_path / "score" / "wer.json").read_text())["wer"] == 0.25

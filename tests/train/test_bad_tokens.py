@@ -143,10 +143,14 @@ def test_what_would_do_nothing_or_cannot_be_is_refused(spoken: Any, corpus: Any)
         ({"distill": soft}, student | guide, "ctc.*, --guide and --nbest do nothing"),
         ({"model": TdnnConfig()}, guide, "frame rates differ"),
         ({"model": TdnnConfig()}, student, "model.subsampling=2, the student 1"),
+        ({"distill": soft}, student | guide | {"ali": None}, f"{spoken.inputs.data} has none (-)"),
         ({"cmvn": "utterance"}, guide, f"model has cmvn global; {spoken.inputs.data} has cmvn utt"),
     ):
         (fault,) = refused(spoken, config(spoken, **values), **inputs)
         assert said in fault
+    # What chooses among epochs does something whatever is learnt.
+    chosen = config(spoken, distill=soft, ctc=CtcConfig(criterion="ctc-loss"), epochs=1)
+    train(replace(spoken.inputs, **student), chosen, spoken.root / "student")
     # A folder of HMM states
     by_loss = CtcConfig(criterion="ctc-loss")
     with pytest.raises(InputError, match="criterion chooses by token sequences"):
