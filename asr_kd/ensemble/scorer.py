@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from asr_kd.data.directory import DataDir
 from asr_kd.ensemble.average import Mean, average, mean_weights
-from asr_kd.ensemble.bundle import BUNDLE, BundleTeacher
 from asr_kd.ensemble.costs import Costs, gmm_costs, network_costs, network_latency_ms
 from asr_kd.ensemble.described import DescribedTeacher
 from asr_kd.ensemble.teachers import (
     NetworkTeacher,
+    Teacher,
+    is_archive,
     open_teacher,
     open_teachers,
     same_num_frames,
@@ -25,8 +26,6 @@ from asr_kd.features.spec import require_features
 from asr_kd.labels import gmm
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.models.description import model_hash
-
-Network = NetworkTeacher | DescribedTeacher | BundleTeacher
 
 
 class Scorer(ABC):
@@ -84,7 +83,8 @@ class Scorer(ABC):
         Args:
             models: one GMM folder, or one or more trained networks, or models that a `model.yaml`
                 describes, with priors unless it is of CTC, as `MODEL` or `MODEL=FEATURE_DIR`; or
-                torchaudio's, as `bundle:NAME=UNITS`.
+                torchaudio's, as `bundle:NAME=UNITS`; or archives of CTC's labels, as
+                `open_teacher` takes them.
             data: the feature directory of models that name none.
             prior_scale: of `loglikes`, without effect on a GMM; None: all, of CTC's tokens nothing.
             mean: how the networks' posteriors are averaged.
@@ -100,40 +100,33 @@ class Scorer(ABC):
             raise InputError(f"{gmms[0]}: a GMM has no posteriors to average; score it alone")
         if gmms:
             return GmmScorer(*_split(gmms[0], data))
-        networks: list[Network] = []
-        faults = []
-        for teacher in open_teachers(models, data, device, trust):
-            if isinstance(teacher, NetworkTeacher | BundleTeacher) or (
-                isinstance(teacher, DescribedTeacher)
-                and (teacher.log_prior is not None or teacher.label_set.is_ctc)
-            ):
-                networks.append(teacher)
-            else:
-                faults.append(
-                    f"{teacher.name}: comes without the priors that scores need; give them as "
-                    f"`priors` in a model.yaml"
-                )
-        if faults:
-            raise InputError(faults)
-        return NetworkScorer(networks, prior_scale, mean, weights)
+        return NetworkScorer(open_teachers(models, data, device, trust), prior_scale, mean, weights)
 
 
 class NetworkScorer(Scorer):
     """Networks averaged at T = 1; their label priors are averaged with the same weights.
 
     Raises:
-        InputError: for weights that do not fit.
+        InputError: for weights that do not fit, and naming all that come without priors.
     """
 
     log_prior: NDArray[np.float32]
 
     def __init__(
         self,
-        networks: Sequence[Network],
+        networks: Sequence[Teacher],
         prior_scale: float | None,
         mean: Mean,
         weights: Sequence[float] | None,
     ) -> None:
+        priors, faults = [], []
+        for network in networks:
+            try:
+                priors.append(np.exp(_log_prior(network)))
+            except InputError as error:
+                faults += error.faults
+        if faults:
+            raise InputError(faults)
         self._networks = networks
         self._mean: Mean = mean
         self._weights = mean_weights(weights, len(networks))
@@ -142,7 +135,6 @@ class NetworkScorer(Scorer):
         unset = 0.0 if self.label_set.is_ctc else 1.0
         self._prior_scale = np.float32(unset if prior_scale is None else prior_scale)
         self.frame_shift_ms = networks[0].frame_shift_ms
-        priors = [np.exp(_log_prior(network)) for network in networks]
         self.log_prior = np.log(np.average(priors, axis=0, weights=self._weights), dtype=np.float32)
 
     def costs(self) -> Costs:
@@ -203,14 +195,18 @@ class GmmScorer(Scorer):
         raise InputError(f"{self._folder}: a GMM gives likelihoods, it has no posteriors")
 
 
-def _log_prior(network: Network) -> NDArray[np.float32]:
+def _log_prior(network: Teacher) -> NDArray[np.float32]:
     if isinstance(network, NetworkTeacher):
         return network.checkpoint.log_prior
-    known = network.log_prior if isinstance(network, DescribedTeacher) else None
-    if known is None:  # of CTC's tokens, else `Scorer.open` refused it
+    if isinstance(network, DescribedTeacher) and network.log_prior is not None:
+        return network.log_prior
+    if network.label_set.is_ctc:
         num_labels = len(network.label_set)
         return np.full(num_labels, -np.log(num_labels), np.float32)
-    return known
+    raise InputError(
+        f"{network.name}: comes without the priors that scores need; describe it by a model.yaml "
+        f"with `priors`"
+    )
 
 
 def scorer_digest(spec: str, data: Path) -> str:
@@ -219,7 +215,7 @@ def scorer_digest(spec: str, data: Path) -> str:
     Raises:
         InputError: if there is nothing by such a name.
     """
-    return open_teacher(spec, data).digest if spec.startswith(BUNDLE) else model_hash(spec)
+    return open_teacher(spec, data).digest if is_archive(spec) else model_hash(spec)
 
 
 def _split(spec: str, data: Path) -> tuple[Path, Path]:

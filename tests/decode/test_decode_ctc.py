@@ -18,6 +18,7 @@ from asr_kd.decode.rescore import RescoreConfig, rescore
 from asr_kd.decode.unit_decoder import UnitDecoder
 from asr_kd.ensemble.scorer import Scorer
 from asr_kd.errors import InputError
+from asr_kd.io.ark import ArkWriter
 from asr_kd.labels.unit_stages import UnitsConfig, encode_text, train_units
 from asr_kd.labels.units import Units
 from asr_kd.search.ctc_stages import CtcGraphConfig, make_ctc_graph
@@ -133,6 +134,31 @@ def test_units_alone_spell_any_word(task: Task, tmp_path: Path, kind: Any) -> No
     assert wer["normaliser"]["name"] == "plain"
     assert (out / "ref").read_text().startswith("s-1 A BA\n")
     assert read_manifest(out).info["partial"] == 0
+
+
+def test_archives_are_decoded_if_their_labels_are_of_ctc(task: Task, tmp_path: Path) -> None:
+    data, labels = task.data("data"), tmp_path / "labels.json"
+    archive = f"ark:{tmp_path / 'post.ark'}={labels}"
+
+    def write(texts: dict[str, str]) -> None:
+        with ArkWriter(tmp_path / "post.ark") as ark:
+            for utt_id, words in texts.items():
+                post = task.logits(words)
+                ark.write(utt_id, post - np.log(np.exp(post).sum(1, keepdims=True)))
+
+    write(TEXT)
+    task.spelling.label_set.save(labels)
+    out = tmp_path / "out"
+    decode([archive], data, task.units, out, DecodeConfig(), nj=2)
+    assert hyp(out) == {utt_id: words.lower() for utt_id, words in TEXT.items()}
+    assert read_manifest(out).info["params"] is None
+    write(dict.fromkeys(TEXT, "B"))
+    decode([archive], data, task.units, out, DecodeConfig())
+    assert set(hyp(out).values()) == {"b"}
+    task.toy.labels.save(labels)
+    advice = r"comes without the priors that scores need; describe it by a model\.yaml with"
+    with pytest.raises(InputError, match=advice):
+        decode([archive], data, task.toy.graph, out, DecodeConfig())
 
 
 def test_teachers_that_spike_at_other_frames(task: Task, tmp_path: Path) -> None:
