@@ -57,6 +57,13 @@ def test_models_with_fewer_frames_than_their_features(toy: Any, data: DataDir) -
     }  # fmt: skip
 
 
+def test_a_model_that_does_not_tell_its_frames_may_have_fewer(toy: Any, data: DataDir) -> None:
+    ali = toy.ali("ali", {"s-1": [0, 1], "s-2": [3], "s-3": [0] * 5})
+    assert read_labels(data, ali, [faked(toy, "silent")]).keys() == ALI.keys()
+    with pytest.raises(InputError, match=r"s-2: 1 labels, known has 2 frames$"):
+        read_labels(data, ali, [faked(toy, "silent"), faked(toy, "known", s_2=2)])
+
+
 def test_the_label_that_is_none_is_named(toy: Any, data: DataDir) -> None:
     ali = toy.ali("ali", {"s-1": [0, -2, 1], "s-2": [1, 4], "s-3": [0] * 9})
     with pytest.raises(InputError) as refused:

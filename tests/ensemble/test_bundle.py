@@ -17,12 +17,14 @@ from torchaudio.models import wav2vec2_model
 from typer.testing import CliRunner
 
 import asr_kd.cli.units  # noqa: F401  (registers with the application)
+from asr_kd.align.ctc import AlignCtcConfig, align_ctc
 from asr_kd.artefact import Artefact, read_manifest
 from asr_kd.cli.app import app
 from asr_kd.config import load_config
 from asr_kd.data.directory import DataDir
 from asr_kd.decode.config import DecodeConfig
 from asr_kd.decode.decode import decode
+from asr_kd.decode.evaluate import evaluate
 from asr_kd.ensemble.average import average
 from asr_kd.ensemble.bundle import Bundle, BundleTeacher
 from asr_kd.ensemble.bundle_units import bundle_units
@@ -31,11 +33,12 @@ from asr_kd.ensemble.store import TargetStore
 from asr_kd.ensemble.teachers import open_teacher, open_teachers
 from asr_kd.errors import AsrKdError, InputError
 from asr_kd.features.spec import FeatureSpec, write_spec
-from asr_kd.io.ark import ArkWriter
+from asr_kd.io.ark import Archive, ArkWriter
 from asr_kd.labels.ctc import collapse
 from asr_kd.labels.label_set import LabelSet
-from asr_kd.labels.unit_stages import UnitsConfig, train_units
+from asr_kd.labels.unit_stages import UnitsConfig, encode_text, train_units
 from asr_kd.labels.units import Units
+from asr_kd.report.weigh import weigh_teachers
 from asr_kd.score.text import read_text
 from asr_kd.search.prefix_beam import PrefixSearch
 
@@ -222,6 +225,31 @@ def test_bundles_are_decoded(make_bundle: Callable[..., Path], features: Path) -
         (two / name).write_bytes((one / name).read_bytes())
     decode(specs, features, folder, out, config, tune_on=features)
     assert read_manifest(out).fingerprint != before
+
+
+def test_frames_of_bundles_are_compared_with_their_own(
+    make_bundle: Callable[..., Path], features: Path
+) -> None:
+    """At half the rate of the features; as archives, whose rate nobody knows, too."""
+    one, root = make_bundle("one"), features.parent
+    units = Path(spec(one).partition("=")[2])
+    bundle = f"bundle:{one}={units}"
+    encode_text(features, units, root / "tokens")
+    align_ctc(features, root / "tokens", [bundle], root / "ali", AlignCtcConfig())
+    (teacher,) = open_teachers([bundle], features)
+    with ArkWriter(root / "post.ark") as ark:
+        for utt in teacher.utt_ids:
+            ark.write(utt, teacher.log_posts([utt])[0].numpy())
+    archive = f"ark:{root / 'post.ark'}={units / 'labels.json'}"
+    for k, specs in enumerate(([bundle], [archive], [bundle, archive])):
+        evaluate(specs, features, root / "ali", root / f"out{k}")
+        found = json.loads((root / f"out{k}" / "frames.json").read_text())
+        assert found["num_frames"] == 12 + 19
+    weigh_teachers([bundle, archive], features, root / "ali", root / "weights")
+    align_ctc(features, root / "tokens", [archive], root / "again", AlignCtcConfig())
+    ours, theirs = (Archive.read(root / name / "ali.scp") for name in ("ali", "again"))
+    for utt in ("a-1", "b-1"):
+        np.testing.assert_array_equal(ours[utt], theirs[utt])
 
 
 def test_what_does_not_belong_together(
