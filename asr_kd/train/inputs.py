@@ -17,7 +17,8 @@ class TrainInputs:
     Attributes:
         data, dev: feature directories.
         ali, dev_ali: alignments or token sequences of their utterances, or both in one folder; no
-            `ali` for data without transcripts, which take label set and label prior from `dev_ali`.
+            `ali` for data without transcripts, which take the label set from `dev_ali`, and the
+            label prior of its alignment if it has one.
         targets: a soft-target store; then the model is a student.
         teachers: model folders that label each batch on line; then the model is a student.
         init: model folder whose weights the training starts from.

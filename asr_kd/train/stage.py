@@ -26,7 +26,7 @@ from asr_kd.train.config import TrainConfig
 from asr_kd.train.dataset import AlignedData
 from asr_kd.train.evaluation import DevScore
 from asr_kd.train.inputs import TrainInputs
-from asr_kd.train.labels import folder_log_prior
+from asr_kd.train.labels import ALIGNMENT, folder_log_prior
 from asr_kd.train.loop import Trainer
 from asr_kd.train.priors import mean_posterior
 from asr_kd.train.state import has_state, remove_state
@@ -82,7 +82,7 @@ def _train(inputs: TrainInputs, config: TrainConfig, artefact: Artefact, fabric:
     trainer.run()
     fabric.barrier()
     if fabric.is_global_zero:
-        if data.has_tokens and not data.has_alignment:
+        if data.label_set.is_ctc and not (data.ali_dir / ALIGNMENT).is_file():
             for folder in (work, work / "last"):
                 _give_prior(folder, data, config.max_frames, fabric.device)
         done = trainer.progress

@@ -17,6 +17,7 @@ from asr_kd.distill.guided_ctc import guide_loss
 from asr_kd.ensemble.store import Header, ShardWriter, TeacherId, write_header
 from asr_kd.errors import InputError
 from asr_kd.labels.ctc import collapse
+from asr_kd.labels.priors import log_prior
 from asr_kd.models.build import build_model
 from asr_kd.models.checkpoint import Checkpoint
 from asr_kd.models.config import TdnnConfig, TdnnLayerConfig
@@ -67,8 +68,17 @@ def test_ctc_learns_and_the_best_epoch_is_kept(spoken: Any) -> None:
     assert info["best_epoch"] == best["epoch"]
     assert info["dev_ctc_loss"] == best["dev_ctc_loss"]
     checkpoint = Checkpoint.load(out)
-    # No alignment tells of priors: they are what the model says of its training data.
-    data, each = read(spoken), []
+    assert_prior_is_mean_posterior(checkpoint, read(spoken))
+    assert Checkpoint.load(out / "last").log_prior.std() > 0.1
+    dev = AlignedData(spoken.inputs.dev, spoken.inputs.dev_ali, "global", rate=RATE)
+    evaluation = Evaluation(dev, 1000)
+    sums = evaluation.sums(lambda x, n: checkpoint.model(x, n)[0], torch.device("cpu"), 0, 1)
+    assert evaluation.score(sums).values["dev_ctc_loss"] == pytest.approx(info["dev_ctc_loss"])
+
+
+def assert_prior_is_mean_posterior(checkpoint: Checkpoint, data: AlignedData) -> None:
+    """No alignment tells of priors: they are what the model says of its training data."""
+    each = []
     for i in range(len(data)):
         feats = torch.from_numpy(data.feats(i))[None]
         with torch.no_grad():
@@ -76,11 +86,6 @@ def test_ctc_learns_and_the_best_epoch_is_kept(spoken: Any) -> None:
     np.testing.assert_allclose(
         np.exp(checkpoint.log_prior), np.maximum(torch.cat(each).mean(0), 0.01 / 5), rtol=1e-3
     )
-    assert Checkpoint.load(out / "last").log_prior.std() > 0.1
-    dev = AlignedData(spoken.inputs.dev, spoken.inputs.dev_ali, "global", rate=RATE)
-    evaluation = Evaluation(dev, 1000)
-    sums = evaluation.sums(lambda x, n: checkpoint.model(x, n)[0], torch.device("cpu"), 0, 1)
-    assert evaluation.score(sums).values["dev_ctc_loss"] == pytest.approx(info["dev_ctc_loss"])
 
 
 def test_the_criterion_chooses(spoken: Any) -> None:
@@ -358,6 +363,12 @@ def test_data_without_transcripts_learn_from_a_teacher_alone(spoken: Any) -> Non
     )  # fmt: skip
     train(inputs, settings, spoken.root / "student")
     assert "dev_token_error_rate" in read_manifest(spoken.root / "student").info
+    for folder in (spoken.root / "student", spoken.root / "student" / "last"):
+        assert_prior_is_mean_posterior(Checkpoint.load(folder), read(spoken))
+    # Where the dev set is aligned, its labels are counted.
+    train(replace(inputs, dev_ali=spoken.root / "dev_late"), settings, spoken.root / "counted")
+    counted = Checkpoint.load(spoken.root / "counted").log_prior
+    np.testing.assert_allclose(counted, log_prior(spoken.root / "dev_late"), rtol=1e-6)
 
 
 def test_what_was_trained_before_there_was_ctc_is_up_to_date() -> None:
