@@ -30,6 +30,7 @@ from asr_kd.train.labels import ALIGNMENT, folder_log_prior
 from asr_kd.train.loop import Trainer
 from asr_kd.train.priors import mean_posterior
 from asr_kd.train.state import has_state, remove_state
+from asr_kd.train.teachers import require_checkpoints
 
 _logger = logging.getLogger("asr_kd.train")
 
@@ -49,6 +50,7 @@ def train(inputs: TrainInputs, config: TrainConfig, out: Path) -> None:
         AsrKdError: where the loss is not finite.
         KeyboardInterrupt: after SIGINT or SIGTERM, with the state saved; run again to go on.
     """
+    require_checkpoints([*inputs.teachers, *([inputs.guide] if inputs.guide else [])])
     artefact = Artefact(out, "train", config_dict(config), inputs.by_name())
     if artefact.is_done():
         return

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from asr_kd.distill.hints import forward_tapped
+from asr_kd.ensemble.teachers import is_archive
 from asr_kd.errors import InputError
 from asr_kd.models.base import AcousticModel
 from asr_kd.models.checkpoint import Checkpoint
@@ -26,6 +27,22 @@ class TeacherOutput(NamedTuple):
 
     logits: Tensor
     hidden: dict[str, Tensor]
+
+
+def require_checkpoints(paths: Sequence[Path]) -> None:
+    """Refuses names that mean no folder.
+
+    Raises:
+        InputError: for each archive or bundle.
+    """
+    faults = [
+        f"{path}: only a trained model's folder can teach each batch as it comes; store what this "
+        f"says: asr-kd dump-targets (for train --targets), or dump-nbest (for train --nbest)"
+        for path in paths
+        if is_archive(str(path))
+    ]
+    if faults:
+        raise InputError(faults)
 
 
 class Teachers:

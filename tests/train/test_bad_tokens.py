@@ -1,6 +1,7 @@
 """Token sequences that do not fit, and what is asked of them in vain."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -171,3 +172,11 @@ def test_an_empty_utterance_is_named(spoken: Any) -> None:
     (fault,) = refused(spoken)
     assert empty in fault
     assert "'0'" in fault
+
+
+def test_archives_and_bundles_teach_by_what_is_stored_of_them(spoken: Any) -> None:
+    names = [Path(name) for name in ("ark:post.scp=labels.json", "bundle:BASE=units")]
+    faults = refused(spoken, teachers=(names[0], spoken.inputs.data), guide=names[1])
+    assert [fault.split(": only")[0] for fault in faults] == [str(name) for name in names]
+    for fault in faults:
+        assert "asr-kd dump-targets (for train --targets), or dump-nbest" in fault
