@@ -18,7 +18,10 @@ from asr_kd.artefact import Artefact
 from asr_kd.config import Config, config_dict
 from asr_kd.data.directory import DataDir
 from asr_kd.ensemble.average import Mean
+from asr_kd.ensemble.devices import torch_device
 from asr_kd.ensemble.scorer import Scorer, scorer_digest
+from asr_kd.ensemble.teachers import open_teachers
+from asr_kd.ensemble.weights import WeightsFrom, weighed
 from asr_kd.errors import InputError
 from asr_kd.io.ark import Archive, ArkWriter
 from asr_kd.io.atomic import write_text
@@ -51,6 +54,9 @@ class _Setup:
     tokens: Path
     models: tuple[str, ...]
     config: AlignCtcConfig
+    weights: tuple[float, ...] | None
+    device: str
+    trust: bool
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,10 @@ def align_ctc(
     out: Path,
     config: AlignCtcConfig,
     *,
+    weights: WeightsFrom | Sequence[float] | None = None,
+    device: str = "auto",
     nj: int = 1,
+    trust: bool = False,
 ) -> None:
     """Aligns token sequences and publishes an alignment folder that keeps the tokens.
 
@@ -103,22 +112,30 @@ def align_ctc(
     Args:
         data: feature directory.
         tokens: output of `encode-text`.
-        models: of CTC, one or more to average; `MODEL` or `MODEL=FEATURE_DIRECTORY`.
+        models: of CTC, one or more to average, as `Scorer.open` takes them.
         out: alignment folder.
         config: the mean.
+        weights: of the models; they may come from `weigh-teachers`.
+        device: where networks run: cpu, cuda, or auto.
         nj: local processes.
+        trust: whether programs that can run any code may be loaded.
 
     Raises:
         InputError: for faults of the inputs, all together, before any work; or if nothing can be
             aligned. Utterances with more tokens than frames, or whose tokens the models rule out,
             are skipped, counted and named.
     """
+    # The networks tell nothing about weights that are numbers.
+    by_rule = isinstance(weights, WeightsFrom)
+    opened = open_teachers(models, data, trust=trust) if by_rule else ()
+    models, _, shares = weighed(models, opened, weights, config.mean)
+    settings = config_dict(config) | ({} if shares is None else {"weights": list(shares)})
     inputs: dict[str, Path | str] = {"data": data, "tokens": tokens}
     inputs |= {f"model{i}": scorer_digest(model, data) for i, model in enumerate(models)}
-    artefact = Artefact(out, "align-ctc", config_dict(config), inputs)
+    artefact = Artefact(out, "align-ctc", settings, inputs)
     if artefact.is_done():
         return
-    setup = _Setup(data, tokens, tuple(models), config)
+    setup = _Setup(data, tokens, tuple(models), config, shares, device, trust)
     _open.cache_clear()  # the files may be others than in this process's last call
     system = _open(setup)  # finds every fault of the inputs before work begins
     work = artefact.begin()
@@ -152,7 +169,10 @@ def _open(setup: _Setup) -> _System:
                 f"of {len(label_set)} and its blank, 0"
             )
     try:
-        scorer = Scorer.open(list(setup.models), setup.data, mean=setup.config.mean)
+        scorer = Scorer.open(
+            setup.models, setup.data, mean=setup.config.mean, weights=setup.weights,
+            device=torch_device(setup.device), trust=setup.trust,
+        )  # fmt: skip
         label_set.require_same(scorer.label_set, str(setup.tokens), " ".join(setup.models))
     except InputError as error:
         faults += error.faults

@@ -56,6 +56,14 @@ Unnormalised = Annotated[
         help="What makes posteriors of matrices (ark:) that hold scores, as those of chain models.",
     ),
 ]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        help="One for each model: 2,1,1; or a rule of weigh-teachers: DIR:fitted (for the "
+        "arithmetic mean). Default: equal.",
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of the configuration."),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from asr_kd.cli.app import ConfigFile, Jobs, Out, app, is_override
+from asr_kd.cli.app import ConfigFile, Device, Jobs, Out, Trust, Weights, app, is_override
 
 
 @app.command("align-ctc")
@@ -15,13 +15,16 @@ def align_ctc_verb(
     arguments: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL[=FEATDIR]|bundle:NAME=UNITS... [KEY=VALUE]...",
+            metavar="MODEL[=FEATDIR]|bundle:NAME=UNITS|ark:FILE=labels.json... [KEY=VALUE]...",
             help="CTC models to average; then overrides of the configuration.",
         ),
     ],
     out: Out,
+    weights: Weights = None,
     config: ConfigFile = None,
+    device: Device = "auto",
     nj: Jobs = 1,
+    trust: Trust = False,
 ) -> None:
     """Labels every frame of a CTC model with the token or blank on the best path.
 
@@ -32,9 +35,14 @@ def align_ctc_verb(
     """
     from asr_kd.align.ctc import AlignCtcConfig, align_ctc
     from asr_kd.config import load_config
+    from asr_kd.ensemble.weights import WeightsFrom
 
     models = [argument for argument in arguments if not is_override(argument)]
     overrides = [argument for argument in arguments if is_override(argument)]
     if not models:
         raise typer.BadParameter("at least one model is needed")
-    align_ctc(data, tokens, models, out, load_config(AlignCtcConfig, config, overrides), nj=nj)
+    align_ctc(
+        data, tokens, models, out, load_config(AlignCtcConfig, config, overrides),
+        weights=None if weights is None else WeightsFrom.parse(weights), device=device, nj=nj,
+        trust=trust,
+    )  # fmt: skip

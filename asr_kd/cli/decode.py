@@ -14,18 +14,10 @@ from asr_kd.cli.app import (
     Overrides,
     Trust,
     Unnormalised,
+    Weights,
     app,
     is_override,
 )
-
-Weights = Annotated[
-    str | None,
-    typer.Option(
-        "--weights",
-        help="One for each model: 2,1,1; or a rule of weigh-teachers: DIR:fitted (for the "
-        "arithmetic mean). Default: equal.",
-    ),
-]
 
 
 @app.command("decode")

@@ -10,9 +10,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+import asr_kd.cli.ctc  # noqa: F401  (registers with the application)
 from asr_kd.align.ctc import AlignCtcConfig, align_ctc, best_path
 from asr_kd.artefact import read_manifest
+from asr_kd.cli.app import app
 from asr_kd.config import config_dict
 from asr_kd.errors import InputError
 from asr_kd.features.spec import FeatureSpec
@@ -24,6 +27,7 @@ from asr_kd.labels.priors import log_prior
 from asr_kd.models.build import build_model
 from asr_kd.models.checkpoint import Checkpoint
 from asr_kd.models.config import TdnnConfig, TdnnLayerConfig
+from asr_kd.report.weigh import weigh_teachers
 from asr_kd.train.dataset import AlignedData
 from asr_kd.train.labels import FrameRate
 
@@ -170,6 +174,59 @@ def test_another_model_behind_the_same_description_aligns_again(
     checkpoint.save(model)
     align_ctc(data, tokens, [str(description)], out, AlignCtcConfig())
     assert read_manifest(out).fingerprint != before
+
+
+def test_models_are_weighed(inputs: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    data, tokens, _ = inputs
+    LABELS.save(tmp_path / "labels.json")
+    rng = np.random.default_rng(0)
+    posts = [{utt: rng.dirichlet(np.ones(3), n) for utt, n in LENGTHS.items()} for _ in range(2)]
+    models = []
+    for k, each in enumerate(posts):
+        models.append(f"ark:{tmp_path / f'{k}.ark'}={tmp_path / 'labels.json'}")
+        with ArkWriter(tmp_path / f"{k}.ark") as writer:
+            for utt, post in each.items():
+                writer.write(utt, np.log(post).astype(np.float32))
+
+    def aligned(name: str, models: list[str], *options: str) -> dict[str, list[int]]:
+        arguments = ["align-ctc", str(data), str(tokens), *models, "--out", str(tmp_path / name)]
+        result = CliRunner().invoke(app, [*arguments, "--device", "cpu", *options])
+        assert result.exit_code == 0, result.output
+        paths = Archive.read(tmp_path / name / "ali.scp")
+        return {utt: path.tolist() for utt, path in paths.items()}
+
+    for weights in ("1,1", "1,8"):  # into the same folder: others are another alignment
+        found = aligned("ali", models, "--weights", weights)
+        assert found.keys() == LENGTHS.keys()
+        for utt, path in found.items():
+            shares = list(map(float, weights.split(",")))
+            mean = np.average([each[utt] for each in posts], axis=0, weights=shares)
+            best = best_path(np.log(mean).astype(np.float32), np.array(TOKENS[utt], np.int32))
+            assert best is not None
+            assert path == best.tolist()
+    weigh_teachers(models, data, tmp_path / "ali", tmp_path / "weights")
+    by_rule = aligned("best", models, "--weights", f"{tmp_path / 'weights'}:best")
+    assert by_rule == aligned("alone", models[1:])
+    assert len(read_manifest(tmp_path / "best").inputs) == 3
+    with pytest.raises(InputError, match="3 weights for 2 teachers"):
+        align_ctc(data, tokens, models, tmp_path / "no", AlignCtcConfig(), weights=(1, 1, 1))
+
+
+def test_a_program_is_run_where_it_is_trusted(
+    inputs: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    data, tokens, _ = inputs
+    write_table(data / "utt2num_frames", {utt: str(n) for utt, n in LENGTHS.items()})
+    torch.jit.save(torch.jit.script(torch.nn.Linear(4, 3)), str(tmp_path / "net.pt"))
+    LABELS.save(tmp_path / "labels.json")
+    described = tmp_path / "model.yaml"
+    described.write_text("source: net.pt\nlabels: labels.json\nfeatures: {kind: external}\n")
+    arguments = ["align-ctc", str(data), str(tokens), str(described), "--device", "cpu"]
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "ali")])
+    assert "say --trust" in str(result.exception)
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "ali"), "--trust"])
+    assert result.exit_code == 0, result.output
+    assert Archive.read(tmp_path / "ali" / "ali.scp").keys() == LENGTHS.keys()
 
 
 def test_faults_are_named_together(inputs: tuple[Path, Path, Path], tmp_path: Path) -> None:
