@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from asr_kd.cli.app import ConfigFile, Device, Jobs, Mean, Out, Overrides, Trust, Unnormalised, app
+from asr_kd.cli.app import (
+    ConfigFile,
+    Device,
+    Jobs,
+    Mean,
+    Out,
+    Overrides,
+    Trust,
+    Unnormalised,
+    Weights,
+    app,
+)
 
 
 @app.command("dump-nbest")
@@ -25,9 +36,7 @@ def dump_nbest_verb(
         int, typer.Option("--prefixes", help="Kept by the search after each frame.")
     ] = 16,
     mean: Mean = "arithmetic",
-    weights: Annotated[
-        str | None, typer.Option("--weights", help="One for each teacher: 2,1,1. Default: equal.")
-    ] = None,
+    weights: Weights = None,
     device: Device = "auto",
     nj: Jobs = 1,
     trust: Trust = False,
@@ -47,11 +56,11 @@ def dump_nbest_verb(
 
     A killed run goes on with the shards that are missing.
     """
-    from asr_kd.cli.ensemble import parse_numbers
     from asr_kd.distill.dump_nbest import NbestDump, dump_nbest
     from asr_kd.ensemble.teachers import as_posteriors
+    from asr_kd.ensemble.weights import WeightsFrom
 
-    shares = None if weights is None else parse_numbers(weights, "--weights")
+    shares = None if weights is None else WeightsFrom.parse(weights)
     specs = as_posteriors(teachers, unnormalised)
     dump = NbestDump(specs, data, units, n, prefixes, mean, shares, device, trust)
     dump_nbest(dump, out, nj)

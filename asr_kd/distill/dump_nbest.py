@@ -8,7 +8,7 @@ paths, by every teacher. There is no language model in either.
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from asr_kd.ensemble.teachers import (
     own_features,
     same_num_frames,
 )
+from asr_kd.ensemble.weights import WeightsFrom, weighed
 from asr_kd.errors import InputError
 from asr_kd.labels.units import Units
 from asr_kd.search.prefix_beam import PrefixSearch
@@ -56,7 +57,7 @@ class NbestDump:
         prefixes: that the search keeps after each frame, at least `n`.
         mean: of the teachers' probabilities of sequences, in search and scores; see
             `average_scores`.
-        weights: of the teachers; None for equal ones.
+        weights: of the teachers, or the rule that gives them; None for equal ones.
         device: where networks run: cpu, cuda, or auto.
         trust: whether programs that can run any code may be loaded.
     """
@@ -67,7 +68,7 @@ class NbestDump:
     n: int = 8
     prefixes: int = 16
     mean: Mean = "arithmetic"
-    weights: tuple[float, ...] | None = None
+    weights: tuple[float, ...] | WeightsFrom | None = None
     device: str = "auto"
     trust: bool = False
 
@@ -84,10 +85,13 @@ def dump_nbest(dump: NbestDump, out: Path, nj: int = 1) -> None:
     opened: list[Teacher] = []
     try:
         opened = _open(dump.teachers, dump.data, dump.device, dump.trust)
+        specs, opened, own_weights = weighed(dump.teachers, opened, dump.weights, dump.mean)
+        dump = replace(dump, teachers=specs, weights=own_weights)
     except InputError as error:
         faults += error.faults
     try:
-        shares = tuple(mean_weights(dump.weights, len(dump.teachers)))
+        if not isinstance(dump.weights, WeightsFrom):  # a rule's were looked up, or are a fault
+            shares = tuple(mean_weights(dump.weights, len(dump.teachers)))
         labels = Units.read(dump.units).label_set
         if opened:
             labels.require_same(opened[0].label_set, str(dump.units), opened[0].name)
@@ -204,6 +208,7 @@ def _file(number: int) -> str:
 
 def _dump_shard(dump: NbestDump, work: Path, number: int, utt_ids: list[str]) -> Mapping[str, Any]:
     teachers = _open(dump.teachers, dump.data, dump.device, dump.trust)
+    assert not isinstance(dump.weights, WeightsFrom)  # looked up before the work
     weights = mean_weights(dump.weights, len(teachers))
     search = PrefixSearch(prefixes=dump.prefixes, mean=dump.mean, weights=weights)
     num_frames = {utt: n for teacher in teachers for utt, n in teacher.num_frames.items()}

@@ -20,6 +20,15 @@ from asr_kd.distill import dump_nbest as module
 from asr_kd.distill.dump_nbest import NbestDump, dump_nbest
 from asr_kd.distill.nbest_lists import Entry, NbestHeader, read_lists
 from asr_kd.distill.pseudo_label import PseudoLabelConfig, pseudo_label
+from asr_kd.ensemble.teachers import open_teachers
+from asr_kd.ensemble.weights import (
+    Figures,
+    Means,
+    Rule,
+    TeacherWeights,
+    WeighedTeacher,
+    WeightsFrom,
+)
 from asr_kd.errors import InputError
 from asr_kd.io.ark import Archive, ArkWriter
 from asr_kd.io.table import read_table, write_table
@@ -109,6 +118,37 @@ def test_lists_are_those_of_all_paths(setting: Setting, mean: Any, prefixes: int
             assert entry.score == pytest.approx(expected[entry.tokens].score, abs=1e-4)
             assert entry.each == pytest.approx(expected[entry.tokens].each, abs=1e-4)
     assert Units.read(out).label_set == UNITS.label_set
+
+
+def test_weights_by_a_rule(setting: Setting) -> None:
+    names, root = setting.dump.teachers, setting.root
+    nothing = Figures(accuracy=0.0, cross_entropy=0.0)
+    means = Means(arithmetic=nothing, geometric=nothing)
+    teachers = tuple(
+        WeighedTeacher(name=t.name, digest=t.digest, alone=nothing, without=means)
+        for t in open_teachers(names, setting.dump.data)
+    )
+    rules = {name: Rule(weights=x, means=means)
+             for name, x in (("fitted", (0.75, 0.25)), ("best", (0.0, 1.0)))}  # fmt: skip
+    (root / "weights").mkdir()
+    TeacherWeights(teachers=teachers, rules=rules, num_frames=1, gap=0.0, iterations=1).save(
+        root / "weights"
+    )
+    given = ["--data", str(setting.dump.data), "--units", str(setting.dump.units), "-n", "3",
+             "--prefixes", "50", "--device", "cpu"]  # fmt: skip
+    for out, weights in (("rule", f"{root / 'weights'}:fitted"), ("numbers", "3,1")):
+        arguments = [*names, *given, "--weights", weights, "--out", str(root / out)]
+        result = CliRunner().invoke(app, ["dump-nbest", *arguments])
+        assert result.exit_code == 0, result.output
+    assert read_lists(root / "rule") == read_lists(root / "numbers")
+    best = replace(setting.dump, weights=WeightsFrom(root / "weights", "best"))
+    dump_nbest(best, root / "best")
+    header, _, lists = read_lists(root / "best")
+    assert (len(header.teachers), header.weights) == (1, (1.0,))
+    assert all(entry.each == (entry.score,) for entries in lists.values() for entry in entries)
+    with pytest.raises(InputError, match=r"no rule 'wer'(.|\n)*a list of 9 from 8 prefixes"):
+        wrong = WeightsFrom(root / "weights", "wer")
+        dump_nbest(replace(best, weights=wrong, n=9, prefixes=8), root / "none")
 
 
 def test_a_stopped_run_goes_on(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
