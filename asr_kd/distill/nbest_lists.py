@@ -2,10 +2,10 @@
 
 `nbest.K` are text, a hypothesis a line: utterance id, its number from 1 on, the ensemble's score,
 each teacher's score, tokens (labels from 1 on), single spaces between them. A score is the natural
-log of the probability of the whole sequence; −inf where a teacher cannot give it. An utterance's
-lines stand together, the best first; no sequence stands twice. `nbest.json` says which teachers,
-how they were averaged and searched, and the files' checksums; labels.json and the units' files say
-what tokens are.
+log of the probability of the whole sequence, in as many digits as make it the same number when it
+is read; −inf where a teacher cannot give it. An utterance's lines stand together, the best first;
+no sequence stands twice. `nbest.json` says which teachers, how they were averaged and searched, and
+the files' checksums; labels.json and the units' files say what tokens are.
 """
 
 import math
@@ -92,7 +92,7 @@ def write_shard(path: Path, lists: Lists) -> str:
     lines = []
     for utt_id, entries in lists.items():
         for number, entry in enumerate(entries, start=1):
-            scores = [f"{score + 0.0:.4f}" for score in (entry.score, *entry.each)]
+            scores = [f"{score + 0.0}" for score in (entry.score, *entry.each)]
             lines.append(" ".join([utt_id, str(number), *scores, *map(str, entry.tokens)]))
     write_text(path, "".join(f"{line}\n" for line in lines))
     return hash_file(path)

@@ -17,7 +17,7 @@ from asr_kd.artefact import hash_file, read_manifest
 from asr_kd.cli.app import app
 from asr_kd.data.directory import DataDir
 from asr_kd.distill import dump_nbest as module
-from asr_kd.distill.dump_nbest import NbestDump, dump_nbest
+from asr_kd.distill.dump_nbest import NbestDump, dump_nbest, nbest_entries
 from asr_kd.distill.nbest_lists import Entry, NbestHeader, read_lists
 from asr_kd.distill.pseudo_label import PseudoLabelConfig, pseudo_label
 from asr_kd.ensemble.teachers import open_teachers
@@ -37,6 +37,7 @@ from asr_kd.labels.ctc import collapse
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.units import Units
 from asr_kd.score.normalise import NONE
+from asr_kd.search.prefix_beam import PrefixSearch
 
 UNITS = character_units(["▁", "A", "B"], NONE)
 FRAMES = {"a-1": 4, "a-2": 2, "b-1": 3}
@@ -118,6 +119,15 @@ def test_lists_are_those_of_all_paths(setting: Setting, mean: Any, prefixes: int
             assert entry.score == pytest.approx(expected[entry.tokens].score, abs=1e-4)
             assert entry.each == pytest.approx(expected[entry.tokens].each, abs=1e-4)
     assert Units.read(out).label_set == UNITS.label_set
+
+
+def test_scores_are_read_as_they_were_found(setting: Setting) -> None:
+    dump_nbest(setting.dump, setting.root / "lists")
+    teachers = open_teachers(setting.dump.teachers, setting.dump.data)
+    search = PrefixSearch(prefixes=50, mean="arithmetic", weights=[0.75, 0.25])
+    for utt, entries in read_lists(setting.root / "lists")[2].items():
+        log_posts = [teacher.log_posts([utt])[0] for teacher in teachers]
+        assert entries == nbest_entries(log_posts, search, 3, [0.75, 0.25])
 
 
 def test_weights_by_a_rule(setting: Setting) -> None:
