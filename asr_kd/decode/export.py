@@ -19,7 +19,7 @@ from asr_kd.artefact import Artefact, read_manifest
 from asr_kd.config import config_dict, write_config
 from asr_kd.decode.config import DecodeConfig, Scales, read_scales
 from asr_kd.decode.transcribe import DECODE_YAML
-from asr_kd.decode.unit_decoder import is_ctc
+from asr_kd.decode.unit_decoder import has_graph, is_ctc
 from asr_kd.errors import AsrKdError, InputError
 from asr_kd.io.atomic import write_text
 from asr_kd.labels.label_set import LabelSet
@@ -147,7 +147,15 @@ def _checked(model_dir: Path, graph: Path | None) -> Checkpoint:
             f"which no fixed program does; distil it into one network"
         )
     if graph is not None:
-        faults += missing_files(graph)
+        faults += (
+            missing_files(graph)
+            if has_graph(graph)
+            else [
+                f"{graph}: units, no graph, which transcribe searches; for any words make one by "
+                f"`asr-kd make-ctc-graph {graph} LM --out GRAPH open_vocabulary=true`, its LM by "
+                f"`asr-kd train-lm --units {graph}`"
+            ]
+        )
         try:
             labels = LabelSet.load(graph / "labels.json")
             checkpoint.label_set.require_same(labels, str(model_dir), str(graph))

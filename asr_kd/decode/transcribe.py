@@ -66,7 +66,8 @@ class Student:
         if missing:
             raise InputError(
                 f"{folder}: no {', '.join(missing)}; expected the output of `asr-kd export MODEL "
-                f"--graph GRAPH --scales-from DECODE_DIR`"
+                f"--graph GRAPH --scales-from DECODE_DIR`; for any words by a CTC model, with a "
+                f"GRAPH of `asr-kd make-ctc-graph` open_vocabulary=true"
             )
         described = read_description(self.folder / MODEL_YAML)
         settings = described.settings

@@ -78,6 +78,10 @@ def test_graph_of_words(task: Task, tmp_path: Path) -> None:
     export(task.model, tmp_path / "exported", fixed, graph=tmp_path / "tlg")
     exported = load_config(DecodeConfig, tmp_path / "exported" / "decode.yaml")
     assert exported.scales == Scales(acoustic_scale=2.0, prior_scale=0.0)
+    with pytest.raises(InputError) as refused:
+        export(task.model, tmp_path / "none", fixed, graph=task.units)
+    (fault,) = refused.value.faults
+    assert f"`asr-kd make-ctc-graph {task.units} LM --out GRAPH open_vocabulary=true`" in fault
     # Its graph is as good as the one that it was made with: words are compared alike.
     loud = task.toy.data("loud", {"s-1": task.logits("A BA")}, {"s-1": "a ba!"})
     for name, graph in (("own", tmp_path / "tlg"), ("copied", tmp_path / "exported")):

@@ -186,7 +186,8 @@ def test_folders_that_are_no_students(toy: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no model.yaml, decode.yaml, HCLG.fst, words.txt"):
         Student(toy.model)
     export(toy.model, tmp_path / "no-graph", DecodeConfig())
-    with pytest.raises(InputError, match=r"no decode.yaml, HCLG.fst, words.txt.*export MODEL"):
+    advice = r"export MODEL --graph .*any words .*`asr-kd make-ctc-graph` open_vocabulary=true"
+    with pytest.raises(InputError, match=f"no decode.yaml, HCLG.fst, words.txt.*{advice}"):
         Student(tmp_path / "no-graph")
     export(toy.model, tmp_path / "external", SEARCH, graph=toy.graph)
     with pytest.raises(InputError, match="'logits', were made elsewhere"):
