@@ -25,8 +25,9 @@ def decode_verb(
     arguments: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL[=FEATDIR]|bundle:NAME=UNITS... [KEY=VALUE]...",
-            help="One model, or several to average; then overrides of the configuration.",
+            metavar="MODEL[=FEATDIR]|bundle:NAME=UNITS|ark:FILE=labels.json... [KEY=VALUE]...",
+            help="One model, or several to average (archives of CTC's labels); then overrides of "
+            "the configuration.",
         ),
     ],
     data: Annotated[Path, typer.Option("--data", help="Feature directory to decode.")],
@@ -142,7 +143,8 @@ def evaluate_verb(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL[=FEATDIR]|ark:FILE=labels.json|post:FILE=labels.json ...",
+            metavar="MODEL[=FEATDIR]|ark:FILE=labels.json|post:FILE=labels.json|"
+            "bundle:NAME=UNITS ...",
             help="One model, or several to average.",
         ),
     ],

@@ -16,7 +16,7 @@ def train_verb(
         typer.Argument(
             help="Its alignment (align), or its tokens (encode-text), or both in one folder "
             "(align-ctc); - for data without transcripts, which want soft targets and "
-            "distill.hard_weight=0."
+            "distill.hard_weight=0, or lists (--nbest) and ctc.weight=0."
         ),
     ],
     dev: Annotated[Path, typer.Option("--dev", help="Feature directory that picks the best.")],

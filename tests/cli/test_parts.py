@@ -4,18 +4,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
 from asr_kd.align.subset import Part
 from asr_kd.cli.app import app
 from asr_kd.cli.correct import correct_bias_verb
+from asr_kd.cli.ctc import align_ctc_verb
 from asr_kd.cli.data import subset_verb
+from asr_kd.cli.decode import decode_verb, evaluate_verb
 from asr_kd.cli.train import train_verb
 from asr_kd.data.subset import Fold
 from asr_kd.train.correct_bias import Correction
 
-assert all([subset_verb, correct_bias_verb, train_verb])  # imported, they are registered
+# Imported, they are registered.
+assert all([subset_verb, correct_bias_verb, train_verb, align_ctc_verb, decode_verb, evaluate_verb])
 
 
 def call(arguments: str) -> Result:
@@ -58,6 +62,21 @@ def test_correct_bias(told: list[Any]) -> None:
     names = (Path(name) for name in ("dev", "dev_ali", "corrected"))
     assert told[0][:2] == (Path("model"), correction)
     assert told[0][2:5] == tuple(names)
+
+
+@pytest.mark.parametrize(
+    ("verb", "argument", "said"),
+    [
+        ("train", "ali", "or lists (--nbest) and ctc.weight=0"),
+        ("evaluate", "models", "|bundle:NAME=UNITS"),
+        ("decode", "arguments", "|ark:FILE=labels.json"),
+        ("align-ctc", "arguments", "|ark:FILE=labels.json"),
+    ],
+)
+def test_help_names_all_that_is_taken(verb: str, argument: str, said: str) -> None:
+    params = typer.main.get_command(app).commands[verb].params  # type: ignore[attr-defined]
+    (found,) = (param for param in params if param.name == argument)
+    assert said in f"{found.metavar} {found.help}"
 
 
 @pytest.mark.parametrize(("given", "ali"), [("ali", Path("ali")), ("-", None)])
