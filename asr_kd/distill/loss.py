@@ -21,7 +21,6 @@ from torch.autograd.function import once_differentiable
 from asr_kd.ensemble.soft_targets import SoftTargets
 
 _ENTRIES = 2**19  # a chunk of logits stays in the cache, and few labels make few chunks
-_ROWS = 64  # least, however many labels there are
 _CUDA_CHUNKS = 16  # a GPU wants few large kernels: a chunk is a sixteenth of the rows
 
 
@@ -226,8 +225,8 @@ def _scratch(logits: Tensor, dtype: torch.dtype, count: int) -> Iterator[Tensor]
 
 
 def _chunk_rows(logits: Tensor) -> int:
-    rows = max(_ROWS, _ENTRIES // logits.shape[1])
-    return max(rows, len(logits) // _CUDA_CHUNKS) if logits.is_cuda else rows
+    least = len(logits) // _CUDA_CHUNKS if logits.is_cuda else 1
+    return max(least, _ENTRIES // logits.shape[1])
 
 
 def _lse(z: Tensor, spare: Tensor) -> Tensor:
