@@ -1,14 +1,19 @@
 """Fixtures that every room's tests share."""
 
 import gzip
+import itertools
 import math
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import hypothesis
 import pytest
+import torch
+from torch import Tensor
+
+from asr_kd import shards
 
 # A busy machine is no fault of the code.
 hypothesis.settings.register_profile(
@@ -33,6 +38,67 @@ def _single_process(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS"):
         if name in os.environ:
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def as_two_ranks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None], Path], None]:
+    """`as_two_ranks(stage, out)`: the stage as two processes run it, one after the other.
+
+    The first one's wait for the second is cut short: it finds that one's shards at its next call.
+    """
+
+    class Waits(BaseException):
+        pass
+
+    def wait(*arguments: object) -> None:
+        raise Waits
+
+    def run(stage: Callable[[], None], out: Path) -> None:
+        markers = out.with_name(f".{out.name}.building") / "shards"
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("RANK", "0")
+        with monkeypatch.context() as patched, pytest.raises(Waits):
+            patched.setattr(shards, "_wait", wait)
+            stage()
+        first = {int(path.stem) for path in markers.glob("*.json")}
+        monkeypatch.setenv("RANK", "1")
+        stage()
+        second = {int(path.stem) for path in markers.glob("*.json")} - first
+        assert {k % 2 for k in first} == {0}
+        assert {k % 2 for k in second} == {1}
+        assert not out.exists()
+        monkeypatch.setenv("RANK", "0")
+        stage()
+        for name in ("RANK", "WORLD_SIZE"):
+            monkeypatch.delenv(name)
+
+    return run
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Where losses and networks are to give the same."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return torch.device(request.param)
+
+
+@pytest.fixture
+def enumerated() -> Callable[[Tensor, Sequence[int]], Tensor]:
+    """log p(y|x) of logits (T,V), without padding, by all V^T paths."""
+
+    def log_prob(logits: Tensor, tokens: Sequence[int]) -> Tensor:
+        log_post = logits - logits.exp().sum(1, keepdim=True).log()
+        paths = [
+            sum(log_post[t, label] for t, label in enumerate(path))
+            for path in itertools.product(range(logits.shape[1]), repeat=len(logits))
+            if [k for k, _ in itertools.groupby(path) if k != 0] == list(tokens)
+        ]
+        if not paths:
+            return logits.new_tensor(-torch.inf)
+        return torch.stack(paths).exp().sum().log()  # type: ignore[arg-type]
+
+    return log_prob
 
 
 class KaldiWriter:

@@ -20,15 +20,20 @@ def padded(sequences: Any, fill: int = 0) -> tuple[Tensor, Tensor]:
     return tokens, lengths
 
 
-def make_logits(dtype: torch.dtype = torch.float64) -> Tensor:
+def make_logits(
+    dtype: torch.dtype = torch.float64, device: torch.device = torch.device("cpu")
+) -> Tensor:
     torch.manual_seed(0)
-    return (2 * torch.randn(4, 5, 3, dtype=dtype)).requires_grad_()
+    return (2 * torch.randn(4, 5, 3, dtype=dtype)).to(device).requires_grad_()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_loss_and_gradient_are_those_of_all_paths(enumerated: Any, dtype: torch.dtype) -> None:
-    logits = make_logits(dtype)
-    total, count = ctc_loss(logits, LENGTHS, *padded(SEQUENCES))
+def test_loss_and_gradient_are_those_of_all_paths(
+    enumerated: Any, device: torch.device, dtype: torch.dtype
+) -> None:
+    logits = make_logits(dtype, device)
+    there = (x.to(device) for x in (LENGTHS, *padded(SEQUENCES)))
+    total, count = ctc_loss(logits, *there)
     rows = zip(logits, LENGTHS, SEQUENCES, strict=True)
     expected = -sum(enumerated(x[:n], tokens) for x, n, tokens in rows)
     torch.testing.assert_close(total, expected, atol=1e-5, rtol=0)
@@ -77,21 +82,23 @@ def test_what_does_not_fit_is_impossible_and_spoils_no_gradient() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_labels_without_probability(enumerated: Any, dtype: torch.dtype) -> None:
+def test_labels_without_probability(
+    enumerated: Any, device: torch.device, dtype: torch.dtype
+) -> None:
     """Rows 0 and 1 never say 1; row 2 says it at one frame alone; row 3 says blank for certain."""
     never = torch.zeros(4, 5, 3, dtype=torch.bool)
     never[:2, :, 1] = never[2, 1:, 1] = never[3, :, 1:] = True
-    logits = make_logits(dtype).detach().masked_fill(never, -torch.inf).requires_grad_()
+    logits = make_logits(dtype).detach().masked_fill(never, -torch.inf).to(device).requires_grad_()
     sequences = ([1], [2], [1, 2], [])
-    tokens, token_lengths = padded(sequences)
-    log_probs = sequence_log_probs(logits, LENGTHS, tokens, token_lengths)
+    lengths, tokens, token_lengths = (x.to(device) for x in (LENGTHS, *padded(sequences)))
+    log_probs = sequence_log_probs(logits, lengths, tokens, token_lengths)
     assert log_probs.isneginf().tolist() == [True, False, False, False]
     assert log_probs[3] == 0
     for weight in (0.0, 1.0):  # an impossible sequence spoils nothing even where it is counted
         weighted = weight * log_probs[0].clamp_min(-1.0) + log_probs[1:].sum()
         (gradient,) = torch.autograd.grad(weighted, logits, retain_graph=True)
         assert not gradient[0].any()
-        assert not gradient[never].any()
+        assert not gradient[never.to(device)].any()
     for row in (1, 2):
         x = logits[row, : LENGTHS[row]].detach().requires_grad_()
         expected = enumerated(x, sequences[row])
@@ -99,7 +106,7 @@ def test_labels_without_probability(enumerated: Any, dtype: torch.dtype) -> None
         finite = x.detach().clamp_min(-1e3).requires_grad_()  # the limit: a probability of e^-1000
         (theirs,) = torch.autograd.grad(enumerated(finite, sequences[row]), finite)
         torch.testing.assert_close(gradient[row, : len(x)], theirs, atol=1e-5, rtol=0)
-    assert ctc_loss(logits[:1], LENGTHS[:1], tokens[:1], token_lengths[:1])[0] == torch.inf
+    assert ctc_loss(logits[:1], lengths[:1], tokens[:1], token_lengths[:1])[0] == torch.inf
 
 
 def test_lists_share_the_posteriors() -> None:

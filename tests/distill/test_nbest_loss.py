@@ -16,15 +16,21 @@ TOKEN_LENGTHS = torch.tensor([[2, 1, 2], [1, 0, 0]])
 SCORES = torch.tensor([[-1.0, -0.5, -3.0], [-0.25, -2.0, -math.inf]], dtype=torch.float64)
 
 
-def make_logits() -> Tensor:
+def make_logits(
+    dtype: torch.dtype = torch.float64, device: torch.device = torch.device("cpu")
+) -> Tensor:
     torch.manual_seed(0)
-    return (2 * torch.randn(2, 4, 3, dtype=torch.float64)).requires_grad_()
+    return (2 * torch.randn(2, 4, 3, dtype=dtype)).to(device).requires_grad_()
 
 
-def test_loss_and_gradient_are_those_of_all_paths(enumerated: Any) -> None:
-    logits = make_logits()
-    weights = nbest_weights(SCORES, scale=0.5)
-    total, count = nbest_loss(logits, LENGTHS, TOKENS, TOKEN_LENGTHS, weights)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_loss_and_gradient_are_those_of_all_paths(
+    enumerated: Any, device: torch.device, dtype: torch.dtype
+) -> None:
+    logits = make_logits(dtype, device)
+    weights = nbest_weights(SCORES.to(device, dtype), scale=0.5)
+    there = (x.to(device) for x in (LENGTHS, TOKENS, TOKEN_LENGTHS))
+    total, count = nbest_loss(logits, *there, weights)
     expected: Any = 0.0
     for x, n, entries, scores in zip(logits, LENGTHS, LISTS, SCORES, strict=True):
         shares = [math.exp(0.5 * float(score)) for score in scores]

@@ -1,13 +1,17 @@
 """A tiny corpus of features and alignments that a small network learns in seconds."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from asr_kd.artefact import Artefact
 from asr_kd.config import config_dict
+from asr_kd.distill.nbest_lists import Entry, NbestHeader, write_shard
+from asr_kd.ensemble.store import TeacherId
 from asr_kd.features.spec import FeatureSpec
 from asr_kd.io.ark import ArkWriter
 from asr_kd.io.table import write_table
@@ -15,6 +19,7 @@ from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.priors import write_priors
 from asr_kd.models.config import TdnnConfig, TdnnLayerConfig
 from asr_kd.train.config import TrainConfig
+from asr_kd.train.dataset import AlignedData
 from asr_kd.train.inputs import TrainInputs
 
 NUM_LABELS, DIMS = 6, 4
@@ -131,6 +136,43 @@ def spoken(tmp_path: Path) -> Corpus:
     write_spoken(tmp_path / "dev", tmp_path / "dev_tokens", tmp_path / "dev_late", 10, seed=2)
     folders = [tmp_path / name for name in ("train", "tokens", "dev", "dev_tokens")]
     return Corpus(tmp_path, TrainInputs(*folders))
+
+
+Lists = dict[str, list[Entry]]
+
+
+@pytest.fixture
+def write_lists() -> Callable[..., Path]:
+    """`write_lists(folder, lists)`: a folder as dump-nbest publishes it."""
+
+    def write(folder: Path, lists: Lists, label_set: LabelSet = CTC_LABELS) -> Path:
+        artefact = Artefact(folder, "dump-nbest", {"made": str(lists)}, {})
+        work = artefact.begin()
+        digest = write_shard(work / "nbest.0", lists)
+        label_set.save(work / "labels.json")
+        NbestHeader(
+            label_set=label_set.digest, teachers=(TeacherId(name="t", digest="0"),),
+            mean="arithmetic", weights=(1.0,), n=8, prefixes=8, shards={"nbest.0": digest},
+        ).write(work)  # fmt: skip
+        artefact.publish()
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def spoken_lists() -> Callable[[AlignedData], Lists]:
+    """The truth with probability 0.8, another sequence with 0.1; alone where nothing is said."""
+
+    def lists(data: AlignedData) -> Lists:
+        found = {}
+        for k, utt in enumerate(data.utt_ids):
+            said = tuple(data.tokens(k).tolist())
+            entries = [(0.8, said), *([(0.1, said[1:])] if said else [])]
+            found[utt] = [Entry(np.log(p), (np.log(p),), tokens) for p, tokens in entries]
+        return found
+
+    return lists
 
 
 WORD_LABELS = LabelSet("hmm-states", ("sil0", "sil1", "yes", "no"))

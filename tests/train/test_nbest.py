@@ -1,17 +1,13 @@
 """Training on teachers' n-best lists: the loss, data without transcripts, what does not fit."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from asr_kd.artefact import Artefact, read_manifest
-from asr_kd.distill.ctc import ctc_loss, sequence_log_probs
-from asr_kd.distill.nbest_lists import Entry, NbestHeader, write_shard
-from asr_kd.ensemble.store import TeacherId
+from asr_kd.artefact import read_manifest
+from asr_kd.distill.nbest_lists import Entry
 from asr_kd.errors import InputError
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.models.config import TdnnConfig, TdnnLayerConfig
@@ -39,57 +35,7 @@ def read(spoken: Any) -> AlignedData:
     return AlignedData(spoken.inputs.data, spoken.inputs.ali, "global", rate=FrameRate(2))
 
 
-def write_lists(
-    folder: Path, lists: dict[str, list[Entry]], label_set: LabelSet | None = None
-) -> Path:
-    """A folder as dump-nbest publishes it."""
-    label_set = label_set or LabelSet("ctc-char", ("<blank>", "a", "b", "c", "d"))
-    artefact = Artefact(folder, "dump-nbest", {"made": str(lists)}, {})
-    work = artefact.begin()
-    digest = write_shard(work / "nbest.0", lists)
-    label_set.save(work / "labels.json")
-    NbestHeader(
-        label_set=label_set.digest, teachers=(TeacherId(name="t", digest="0"),),
-        mean="arithmetic", weights=(1.0,), n=8, prefixes=8, shards={"nbest.0": digest},
-    ).write(work)  # fmt: skip
-    artefact.publish()
-    return folder
-
-
-def spoken_lists(data: AlignedData) -> dict[str, list[Entry]]:
-    """The truth with probability 0.8, another sequence with 0.1; alone where nothing is said."""
-    lists = {}
-    for k, utt in enumerate(data.utt_ids):
-        said = tuple(data.tokens(k).tolist())
-        entries = [(0.8, said), *([(0.1, said[1:])] if said else [])]
-        lists[utt] = [Entry(float(np.log(p)), (float(np.log(p)),), tokens) for p, tokens in entries]
-    return lists
-
-
-def test_the_loss_is_that_of_the_lists(spoken: Any) -> None:
-    data = read(spoken)
-    folder = write_lists(spoken.root / "lists", spoken_lists(data))
-    lists = NbestTargets(folder, NbestConfig(weight=3.0, scale=0.5), data)
-    batch = plain_batch(data, [4, 13, 7, 0])
-    torch.manual_seed(0)
-    output = StudentOutput(torch.randn(*batch.counted.shape, 5), [])
-    found, count = TokenSequences(CtcConfig(weight=0.5), None, lists)(output, batch)
-    expected = 0.5 * ctc_loss(output.logits, batch.outputs, batch.tokens, batch.token_lengths)[0]
-    shares = np.sqrt([0.8, 0.1]) / np.sqrt([0.8, 0.1]).sum()
-    for row, index in enumerate([4, 13, 7, 0]):
-        said = torch.from_numpy(data.tokens(index).astype(np.int64))
-        both = [(shares[0], said), (shares[1], said[1:])] if len(said) else [(1.0, said)]
-        for share, tokens in both:
-            n = batch.outputs[row : row + 1]
-            log_prob = sequence_log_probs(
-                output.logits[row : row + 1], n, tokens[None], torch.tensor([len(tokens)])
-            )
-            expected = expected - 3.0 * share * log_prob[0]
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-3)
-    assert count == batch.outputs.sum()
-
-
-def test_lists_stand_beside_soft_targets(spoken: Any) -> None:
+def test_lists_stand_beside_soft_targets(spoken: Any, write_lists: Any, spoken_lists: Any) -> None:
     train(spoken.inputs, config(spoken), spoken.root / "teacher")
     data = read(spoken)
     folder = write_lists(spoken.root / "lists", spoken_lists(data))
@@ -106,7 +52,9 @@ def test_lists_stand_beside_soft_targets(spoken: Any) -> None:
     assert "nbest" in read_manifest(spoken.root / "student").inputs
 
 
-def test_data_without_transcripts_learn_from_lists_alone(spoken: Any) -> None:
+def test_data_without_transcripts_learn_from_lists_alone(
+    spoken: Any, write_lists: Any, spoken_lists: Any
+) -> None:
     folder = write_lists(spoken.root / "lists", spoken_lists(read(spoken)))
     inputs = replace(spoken.inputs, ali=None, nbest=folder)
     out = spoken.root / "exp"
@@ -119,7 +67,7 @@ def test_data_without_transcripts_learn_from_lists_alone(spoken: Any) -> None:
 
 
 def test_sequences_that_do_not_fit_leave_the_rest(
-    spoken: Any, caplog: pytest.LogCaptureFixture
+    spoken: Any, write_lists: Any, spoken_lists: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = read(spoken)
     utt, frames = data.utt_ids[2], int(data.num_outputs[2])
@@ -139,7 +87,7 @@ def test_sequences_that_do_not_fit_leave_the_rest(
     train(replace(spoken.inputs, nbest=folder), config(spoken, augment=speed), spoken.root / "exp")
 
 
-def test_what_is_asked_in_vain(spoken: Any) -> None:
+def test_what_is_asked_in_vain(spoken: Any, write_lists: Any, spoken_lists: Any) -> None:
     def refused(settings: Any, **inputs: Any) -> str:
         with pytest.raises(InputError) as caught:
             train(replace(spoken.inputs, **inputs), settings, spoken.root / "refused")

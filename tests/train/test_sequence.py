@@ -12,13 +12,10 @@ import torch
 
 from asr_kd.artefact import read_manifest
 from asr_kd.config import config_dict
-from asr_kd.distill.ctc import ctc_loss
-from asr_kd.distill.guided_ctc import guide_loss
 from asr_kd.ensemble.store import Header, ShardWriter, TeacherId, write_header
 from asr_kd.errors import InputError
 from asr_kd.labels.ctc import collapse
 from asr_kd.labels.priors import log_prior
-from asr_kd.models.build import build_model
 from asr_kd.models.checkpoint import Checkpoint
 from asr_kd.models.config import TdnnConfig, TdnnLayerConfig
 from asr_kd.train import loop
@@ -35,7 +32,7 @@ from asr_kd.train.config import (
 from asr_kd.train.dataset import AlignedData, augmented_batch, output_frames, plain_batch
 from asr_kd.train.evaluation import DevScore, Evaluation
 from asr_kd.train.labels import FrameRate
-from asr_kd.train.objective import HardLabels, OnlineTeachers, StoredTargets
+from asr_kd.train.objective import OnlineTeachers, StoredTargets
 from asr_kd.train.selection import FrameSelection
 from asr_kd.train.sequence import TokenSequences
 from asr_kd.train.stage import train
@@ -134,51 +131,6 @@ def test_the_evaluation_hears_valid_frames_alone(spoken: Any) -> None:
     sums = Evaluation(dev, 10**6).sums(run, torch.device("cpu"), 0, 1)
     num_tokens = sum(len(dev.tokens(k)) for k in range(len(dev)))
     assert sums == [0.0, num_tokens, pytest.approx(0.0, abs=1e-3), dev.num_outputs.sum()]
-
-
-def test_the_objective_is_the_sum_of_its_parts(spoken: Any) -> None:
-    train(spoken.inputs, config(spoken), spoken.root / "guide")
-    data = read(spoken, "late")
-    guide = Teachers([spoken.root / "guide"], DistillConfig(), data)
-    batch = plain_batch(data, [4, 13, 7, 0])
-    assert batch.token_lengths.tolist() == [len(data.tokens(k)) for k in (4, 13, 7, 0)]
-    assert len(data.tokens(0)) == 0
-    assert batch.outputs.tolist() == [-(-n // 2) for n in batch.lengths.tolist()]
-    torch.manual_seed(0)
-    logits = torch.randn(*batch.counted.shape, 5, requires_grad=True)
-    output = StudentOutput(logits, [])
-    found, count = TokenSequences(CtcConfig(weight=0.5, frame_weight=2.0, guide_weight=3.0), guide)(
-        output, batch
-    )
-    ctc, _ = ctc_loss(logits, batch.outputs, batch.tokens, batch.token_lengths)
-    theirs, _ = guide.models[0](batch.feats, batch.lengths)
-    guided, _ = guide_loss(logits, batch.outputs, theirs)
-    framewise, frames = HardLabels()(output, batch)
-    torch.testing.assert_close(found, 0.5 * ctc + 2 * framewise + 3 * guided)
-    assert count == frames == batch.outputs.sum()
-    assert guided < 0
-
-
-def test_a_batch_is_a_stack_of_its_utterances(spoken: Any) -> None:
-    """Loss and gradient of the parameters, padding and all."""
-    data = read(spoken)
-    torch.manual_seed(0)
-    network = build_model(MODEL, data.input_dim, 5).double()
-    objective = TokenSequences(CtcConfig())
-
-    def run(indices: list[int]) -> tuple[float, torch.Tensor]:
-        network.zero_grad()
-        batch = plain_batch(data, indices)
-        logits, outputs = network(batch.feats.double(), batch.lengths)
-        assert outputs.tolist() == batch.outputs.tolist()
-        loss, _ = objective(StudentOutput(logits, []), batch)
-        loss.backward()
-        return loss.item(), torch.cat([p.grad.flatten() for p in network.parameters()])
-
-    loss, gradient = run([4, 0, 11, 22])
-    singles = [run([k]) for k in (4, 0, 11, 22)]
-    assert loss == pytest.approx(sum(s for s, _ in singles), rel=1e-5)
-    torch.testing.assert_close(gradient, sum(g for _, g in singles), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("subsampling", [1, 2, 3, 4])
