@@ -4,6 +4,7 @@ import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import asr_kd.cli.ctc  # noqa: F401  (registers with the application)
+from asr_kd.align import ctc as module
 from asr_kd.align.ctc import AlignCtcConfig, align_ctc, best_path
 from asr_kd.artefact import read_manifest
 from asr_kd.cli.app import app
@@ -133,6 +135,64 @@ def test_an_alignment_beside_its_tokens(
     assert read.has_alignment
     assert read.has_tokens
     assert read.num_outputs.tolist() == [5, 6, 4]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """All that is published but the tables of places and the manifest, which name the folder."""
+    kept = [path for path in folder.iterdir() if path.suffix != ".scp"]
+    return {path.name: path.read_bytes() for path in kept if path.name != "manifest.json"}
+
+
+def test_two_ranks_align_as_one(
+    inputs: tuple[Path, Path, Path], tmp_path: Path, as_two_ranks: Any
+) -> None:
+    data, tokens, model = inputs
+    one, two = tmp_path / "one", tmp_path / "two"
+    config = AlignCtcConfig(shard_size=1)
+    align_ctc(data, tokens, [str(model)], one, config)
+    as_two_ranks(lambda: align_ctc(data, tokens, [str(model)], two, config), two)
+    assert {"ali.0.ark", "ali.3.ark", "tokens.1.ark", "failed.txt"} < files(two).keys()
+    assert files(two) == files(one)
+    assert read_table(two / "ali.scp").keys() == read_table(one / "ali.scp").keys()
+    assert read_manifest(two).info == read_manifest(one).info
+
+
+def test_a_killed_run_goes_on(
+    inputs: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, tokens, model = inputs
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    config = AlignCtcConfig(shard_size=2)
+    align_ctc(data, tokens, [str(model)], whole, config)
+    aligned: list[int] = []
+
+    def dying(log_post: Any, ids: Any) -> Any:
+        aligned.append(len(ids))
+        if len(aligned) == 3:  # in the second shard
+            raise KeyboardInterrupt
+        return best_path(log_post, ids)
+
+    monkeypatch.setattr(module, "best_path", dying)
+    with pytest.raises(KeyboardInterrupt):
+        align_ctc(data, tokens, [str(model)], cut, config)
+    assert not cut.exists()
+    align_ctc(data, tokens, [str(model)], cut, config)
+    assert aligned == [3, 1, 0, 0]  # tokens of spk-1, spk-2, and twice of spk-4; spk-3 fails before
+    assert files(cut) == files(whole)
+    assert read_manifest(cut).info == read_manifest(whole).info
+
+
+def test_an_empty_utterance_is_named(inputs: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    data, tokens, model = inputs
+    archive = Archive.read(data / "feats.scp")
+    feats = {utt: archive[utt][:0] if utt == "spk-2" else archive[utt] for utt in LENGTHS}
+    with ArkWriter(data / "some.ark") as writer:
+        for utt, matrix in feats.items():
+            writer.write(utt, matrix)
+    write_table(data / "feats.scp", writer.scp)
+    with pytest.raises(InputError, match="spk-2: expected frames x coefficients"):
+        align_ctc(data, tokens, [str(model)], tmp_path / "ali", AlignCtcConfig())
+    assert not (tmp_path / "ali").exists()
 
 
 def test_tokens_that_a_model_rules_out_are_no_alignment(

@@ -1,12 +1,15 @@
 """CTC models through `decode`: units are ▁, a and b beside the blank, so that V is the toy's."""
 
+import itertools
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from asr_kd.artefact import read_manifest
 from asr_kd.config import load_config
@@ -19,8 +22,12 @@ from asr_kd.decode.unit_decoder import UnitDecoder
 from asr_kd.ensemble.scorer import Scorer
 from asr_kd.errors import InputError
 from asr_kd.io.ark import ArkWriter
+from asr_kd.labels.ctc import collapse
 from asr_kd.labels.unit_stages import UnitsConfig, encode_text, train_units
 from asr_kd.labels.units import Units
+from asr_kd.models.build import build_model
+from asr_kd.models.checkpoint import Checkpoint
+from asr_kd.models.config import BlstmConfig, ConformerConfig, SubsamplingConfig, TdnnConfig
 from asr_kd.search.ctc_stages import CtcGraphConfig, make_ctc_graph
 from asr_kd.search.stages import LmConfig, train_lm
 
@@ -176,6 +183,93 @@ def test_teachers_that_spike_at_other_frames(task: Task, tmp_path: Path) -> None
         config = DecodeConfig(units=UnitSearch(shared=True))
         decode(models, data, task.units, tmp_path / f"shared-{mean}", config, mean=mean)
         assert hyp(tmp_path / f"shared-{mean}") == {u: w.lower() for u, w in TEXT.items()}
+
+
+HALF = SubsamplingConfig(factor=2, width=8)
+SMALL: Any = {"num_layers": 1, "width": 8, "num_heads": 2, "kernel": 3, "subsampling": HALF}
+ARCHITECTURES = {
+    "tdnn": TdnnConfig(layers=({"offsets": (-1, 0, 1), "width": 8},), subsampling=HALF),  # type: ignore[arg-type]
+    "blstm": BlstmConfig(num_layers=1, width=4, subsampling=HALF),
+    "conformer": ConformerConfig(**SMALL),
+    "chunked": ConformerConfig(**SMALL, chunk=2),
+}
+
+
+def random_model(task: Task, root: Path, name: str) -> Path:
+    """At half the frame rate, with weights large enough to be sure of something."""
+    torch.manual_seed(sorted(ARCHITECTURES).index(name))
+    model = build_model(ARCHITECTURES[name], 4, 4).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)
+    (root / name).mkdir()
+    replace(Checkpoint.load(task.model), model=model).save(root / name)
+    return root / name
+
+
+@pytest.mark.parametrize("mean", ["arithmetic", "geometric"])
+def test_architectures_decode_together(task: Task, tmp_path: Path, mean: Any) -> None:
+    """Averaged by frames, and by prefixes: the most probable tokens of all paths."""
+    models = [random_model(task, tmp_path, name) for name in ARCHITECTURES]
+    lengths, rng = dict(zip(TEXT, (5, 6, 7, 8), strict=True)), np.random.default_rng(1)
+    feats = {utt: rng.standard_normal((n, 4)).astype(np.float32) for utt, n in lengths.items()}
+    data, weights = task.toy.data("noise", feats, TEXT), (3.0, 2.0, 2.0, 1.0)
+    expected: dict[bool, dict[str, str]] = {False: {}, True: {}}
+    for utt, x in feats.items():
+        each = []
+        for folder in models:
+            with torch.no_grad():
+                network = Checkpoint.load(folder).model
+                each.append(network(torch.from_numpy(x)[None], torch.tensor([len(x)]))[0][0])
+        posts = torch.stack(each).double().softmax(2).numpy()
+        paths = np.array(list(itertools.product(range(4), repeat=posts.shape[1])), np.int32)
+
+        def best(probs: np.ndarray, paths: np.ndarray = paths) -> str:
+            """Of models (M,T,V), each over its own paths."""
+            sums: dict[tuple[int, ...], np.ndarray] = {}
+            of_paths = probs[:, np.arange(paths.shape[1]), paths].prod(2)
+            for path, prob in zip(paths, of_paths.T, strict=True):
+                tokens = tuple(collapse(path).tolist())
+                sums[tokens] = sums.get(tokens, 0.0) + prob
+            shares = np.array(weights if len(probs) > 1 else [1.0])
+            shares = shares / shares.sum()
+            means = {
+                k: shares @ p if mean == "arithmetic" else shares @ np.log(p)
+                for k, p in sums.items()
+            }
+            return task.spelling.decode(max(means, key=lambda k: means[k]))
+
+        frames = np.average(posts if mean == "arithmetic" else np.log(posts), 0, weights)
+        frames = frames if mean == "arithmetic" else np.exp(frames)
+        expected[False][utt] = best(frames[None] / frames.sum(1, keepdims=True))
+        expected[True][utt] = best(posts)
+    for shared, spoken in expected.items():
+        config = DecodeConfig(units=UnitSearch(shared=shared, prefixes=500))
+        out = tmp_path / f"shared-{shared}"
+        decode(list(map(str, models)), data, task.units, out, config, mean=mean, weights=weights)
+        assert hyp(out) == {utt: " ".join(words.split()) for utt, words in spoken.items()}
+    assert expected[False] != expected[True]
+
+
+def test_two_ranks_decode_as_one(task: Task, tmp_path: Path, as_two_ranks: Any) -> None:
+    data, config = task.data("data"), DecodeConfig(units=UnitSearch(prefixes=4), shard_size=1)
+    models, one, two = [str(task.model)], tmp_path / "one", tmp_path / "two"
+    decode(models, data, task.units, one, config)
+    as_two_ranks(lambda: decode(models, data, task.units, two, config), two)
+    for name in ("hyp", "ref", "partial.txt", "scales.json", "wer.json"):
+        assert (two / name).read_text() == (one / name).read_text()
+
+
+def test_other_frame_rates_and_empty_utterances_are_refused(task: Task, tmp_path: Path) -> None:
+    data, slower = task.data("data"), random_model(task, tmp_path, "tdnn")
+    out, config = tmp_path / "out", DecodeConfig(units=UnitSearch(shared=True))
+    with pytest.raises(InputError, match=r"ctc has one in 10 ms, .*tdnn has one in 20 ms"):
+        decode([str(task.model), str(slower)], data, task.units, out, config)
+    logits = {"s-1": task.logits("A"), "s-2": np.zeros((0, 4))}
+    silent = task.toy.data("silent", logits, {"s-1": "A", "s-2": "B"})
+    with pytest.raises(InputError, match="s-2: expected frames x coefficients"):
+        decode([str(task.model)], silent, task.units, out, DecodeConfig())
+    assert not out.exists()
 
 
 def test_language_model_of_units_and_tuning(task: Task, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from asr_kd.ensemble.weights import (
     WeightsFrom,
 )
 from asr_kd.errors import InputError
+from asr_kd.features.spec import FeatureSpec, write_spec
 from asr_kd.io.ark import Archive, ArkWriter
 from asr_kd.io.table import read_table, write_table
 from asr_kd.labels.character_units import character_units
@@ -182,6 +183,36 @@ def test_a_stopped_run_goes_on(setting: Setting, monkeypatch: pytest.MonkeyPatch
     assert made == [4, 2, 3, 3]
     for name in ("nbest.0", "nbest.1", "nbest.json"):
         assert (whole / name).read_bytes() == (broken / name).read_bytes()
+
+
+def test_two_ranks_list_as_one(setting: Setting, as_two_ranks: Any) -> None:
+    one, two = setting.root / "one", setting.root / "two"
+    dump_nbest(setting.dump, one)
+    as_two_ranks(lambda: dump_nbest(setting.dump, two), two)
+    for name in ("nbest.0", "nbest.1", "nbest.json", "labels.json"):
+        assert (two / name).read_bytes() == (one / name).read_bytes()
+    assert read_manifest(two).info == read_manifest(one).info
+    assert read_lists(two) == read_lists(one)
+
+
+def test_teachers_of_other_frame_rates_are_refused(setting: Setting) -> None:
+    root, data = setting.root, setting.dump.data
+    DataDir(data, {utt: utt[0] for utt in FRAMES}, num_frames=FRAMES).write(data)
+    write_spec(FeatureSpec(kind="external", name="any", dim=4), data)
+    teachers = []
+    for step in (1, 2):
+        path = root / f"every{step}.yaml"
+        path.write_text(
+            f"source: t0.scp\nlabels: t0.json\nsubsampling: {step}\n"
+            f"{'repeat: false' if step > 1 else ''}\n"
+        )
+        teachers.append(str(path))
+    with pytest.raises(InputError) as caught:
+        dump_nbest(replace(setting.dump, teachers=tuple(teachers)), root / "lists")
+    (fault,) = (fault for fault in caught.value.faults if "frames of posteriors differ" in fault)
+    assert "every1.yaml has one in 10 ms, " in fault
+    assert "every2.yaml has one in 20 ms; " in fault
+    assert not (root / "lists").exists()
 
 
 def test_faults_come_together_before_the_work(setting: Setting) -> None:
