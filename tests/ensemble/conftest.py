@@ -17,18 +17,29 @@ from asr_kd.models.build import build_model
 from asr_kd.models.checkpoint import Checkpoint
 from asr_kd.models.config import (
     BlstmConfig,
+    ConformerConfig,
     DnnConfig,
     FrontendConfig,
+    SubsamplingConfig,
     TdnnConfig,
     TdnnLayerConfig,
 )
 
 NUM_LABELS = 11
 LABELS = LabelSet("hmm-states", tuple(f"s{k}" for k in range(NUM_LABELS)))
+HALF = SubsamplingConfig(factor=2, width=8)
 CONFIGS = {
     "dnn": DnnConfig(frontend=FrontendConfig(left=1, right=1), num_layers=1, width=8),
     "tdnn": TdnnConfig(layers=(TdnnLayerConfig(offsets=(-1, 0, 1), width=8),)),
     "blstm": BlstmConfig(num_layers=1, width=4),
+    "tdnn2": TdnnConfig(
+        layers=(TdnnLayerConfig(offsets=(-1, 0, 1), width=8),), subsampling=HALF, dropout=0.0
+    ),
+    "blstm2": BlstmConfig(num_layers=1, width=4, subsampling=HALF),
+    "conformer2": ConformerConfig(num_layers=1, width=8, num_heads=2, kernel=3, subsampling=HALF),
+    "chunked2": ConformerConfig(
+        num_layers=1, width=8, num_heads=2, kernel=3, subsampling=HALF, chunk=3
+    ),
 }
 Floats = NDArray[np.float32]
 Features = Callable[..., Path]
