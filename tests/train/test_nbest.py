@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from asr_kd.artefact import read_manifest
 from asr_kd.distill.nbest_lists import Entry
 from asr_kd.errors import InputError
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.models.config import TdnnConfig, TdnnLayerConfig
+from asr_kd.train import loop
 from asr_kd.train.config import AugmentConfig, CtcConfig, DistillConfig, NbestConfig, SpeedConfig
 from asr_kd.train.dataset import AlignedData, plain_batch
 from asr_kd.train.labels import FrameRate
@@ -64,6 +66,38 @@ def test_data_without_transcripts_learn_from_lists_alone(
     )  # fmt: skip
     train(inputs, settings, out)
     assert read_manifest(out, "train").info["dev_token_error_rate"] < 0.1  # of blanks alone 1
+
+
+def test_a_killed_training_goes_on_with_the_same_bits(
+    spoken: Any, write_lists: Any, spoken_lists: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists = write_lists(spoken.root / "lists", spoken_lists(read(spoken)))
+    inputs = replace(spoken.inputs, ali=None, nbest=lists)
+    settings = config(
+        spoken, epochs=2, save_every=2, augment=AugmentConfig(speed=SpeedConfig(prob=0.5)),
+        model=MODEL.model_copy(update={"dropout": 0.2}), ctc=CtcConfig(weight=0.0),
+    )  # fmt: skip
+    train(inputs, settings, spoken.root / "whole")
+    step, taken = loop.Trainer._step, []
+
+    def dying_step(self: loop.Trainer, *args: Any) -> tuple[float, float]:
+        taken.append((self.progress.epoch, self.progress.batch))
+        if len(taken) == 4:
+            raise KeyboardInterrupt
+        return step(self, *args)
+
+    monkeypatch.setattr(loop.Trainer, "_step", dying_step)
+    with pytest.raises(KeyboardInterrupt):
+        train(inputs, settings, spoken.root / "cut")
+    assert not (spoken.root / "cut").exists()
+    train(inputs, settings, spoken.root / "cut")
+    assert taken.count((0, 0)) == 1  # what was done is not done again
+    weights = [load_file(spoken.root / x / "last" / "model.safetensors") for x in ("whole", "cut")]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    infos = [read_manifest(spoken.root / name).info for name in ("whole", "cut")]
+    for name in ("best_epoch", "dev_token_error_rate", "dev_ctc_loss"):
+        assert infos[0][name] == infos[1][name]
 
 
 def test_sequences_that_do_not_fit_leave_the_rest(
