@@ -65,14 +65,14 @@ def trained_looking(config: object) -> AcousticModel:
 
 @pytest.mark.parametrize("config", MODELS, ids=lambda c: c.kind)
 @pytest.mark.parametrize("rubbish", [0.0, 1e4, float("nan")])
-def test_batch_is_stack_of_singles(config: object, rubbish: float) -> None:
-    model = trained_looking(config)
-    feats = torch.randn(4, 23, 5, dtype=torch.double)
+def test_batch_is_stack_of_singles(config: object, rubbish: float, device: torch.device) -> None:
+    model = trained_looking(config).to(device)
+    feats = torch.randn(4, 23, 5, dtype=torch.double).to(device)
     for row, length in enumerate(LENGTHS):
         feats[row, length:] = rubbish
-    weights = torch.randn(4, 23, 7, dtype=torch.double)
+    weights = torch.randn(4, 23, 7, dtype=torch.double).to(device)
 
-    logits, lengths = model(feats, LENGTHS)
+    logits, lengths = model(feats, LENGTHS.to(device))
     outputs = [-(-n // model.subsampling) for n in LENGTHS.tolist()]
     assert lengths.tolist() == outputs
     assert logits.shape == (4, max(outputs), 7)
@@ -82,7 +82,7 @@ def test_batch_is_stack_of_singles(config: object, rubbish: float) -> None:
 
     model.zero_grad()
     for b, n in enumerate(LENGTHS):
-        alone, _ = model(feats[b : b + 1, :n], LENGTHS[b : b + 1])
+        alone, _ = model(feats[b : b + 1, :n], LENGTHS[b : b + 1].to(device))
         torch.testing.assert_close(alone[0], logits[b, : outputs[b]], rtol=1e-9, atol=1e-9)
         (alone[0] * weights[b, : outputs[b]]).square().sum().backward()
     for parameter, expected in zip(model.parameters(), together, strict=True):
