@@ -59,10 +59,40 @@ def transcribe_verb(
         ),
     ] = False,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Of the network.")] = 1,
+    stream: Annotated[
+        Path | None,
+        typer.Option(
+            "--stream",
+            metavar="NETWORK",
+            help="Hear the files as sound that comes, by the network that was exported (its "
+            "folder; of cmvn=global, and a bounded context): features, network and search take "
+            "block after block. What has been heard is shown on the standard error as it grows.",
+        ),
+    ] = None,
+    block_ms: Annotated[
+        float | None,
+        typer.Option("--block-ms", min=1, help="Sound of a block, with --stream. [default: 200]"),
+    ] = None,
 ) -> None:
     """Prints what is said in audio files, a line each: the file, a tab, the words."""
     from asr_kd.decode.transcribe import Student, transcribe
 
-    student = Student(model, threads)
-    for path, words, _ in transcribe(files, student, convert=resample, one_speaker=one_speaker):
-        typer.echo(f"{path}\t{' '.join(words)}")
+    if stream is None:
+        if block_ms is not None:
+            raise typer.BadParameter("--block-ms is of use with --stream only")
+        student = Student(model, threads)
+        for path, words, _ in transcribe(files, student, convert=resample, one_speaker=one_speaker):
+            typer.echo(f"{path}\t{' '.join(words)}")
+        return
+    if resample or one_speaker:
+        raise typer.BadParameter("--resample and --one-speaker want whole files, not --stream")
+    from asr_kd.decode.streaming import stream as listen
+
+    shown: list[str] = []
+    for heard in listen(files, Student(model), stream, block_ms or 200.0, threads):
+        path, words, _ = heard.so_far
+        if heard.last:
+            typer.echo(f"{path}\t{' '.join(words)}")
+        elif words != shown:
+            typer.echo(f"{path}\t{heard.seconds:.2f} s\t{' '.join(words)}", err=True)
+        shown = [] if heard.last else words

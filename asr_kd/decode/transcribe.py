@@ -99,10 +99,13 @@ class Student:
         """Normalised features (T,F) -> log-posteriors (T,V)."""
         return self._program(feats[None], np.array([len(feats)]))[0]
 
-    def search(self, log_posts: Floats, name: str) -> tuple[list[str], bool]:
-        """Log-posteriors (T,V) -> words, and whether the path ended in a final state."""
+    def search(self, log_posts: Floats, name: str, follows: bool = False) -> tuple[list[str], bool]:
+        """Log-posteriors (T,V) -> words, and whether the path ended in a final state.
+
+        With `follows` the frames go on where those of the last call ended: words of all of them.
+        """
         scores = self.scales.apply(log_posts, self._log_prior)
-        return self._graph.search(scores, self.scales.insertion_penalty, name)
+        return self._graph.search(scores, self.scales.insertion_penalty, name, follows)
 
 
 def transcribe(
@@ -121,33 +124,58 @@ def transcribe(
     Raises:
         InputError: for every file that cannot be used, before the first is transcribed.
     """
-    faults = []
-    for path in files:
-        try:
-            rate = audio_info(path).rate
-            if rate != student.spec.sample_rate and not convert:
-                faults.append(
-                    f"{path}: {rate} Hz, the model wants {student.spec.sample_rate} Hz; --resample "
-                    f"converts it"
-                )
-        except InputError as error:
-            faults += error.faults
-    if faults:
-        raise InputError(faults)
+    require_usable(files, student, convert)
     stats = None
     if one_speaker and student.cmvn == "speaker":
         stats = np.sum([cmvn_stats(student.features(path)) for path in files], axis=0)
     return (_transcript(path, student, stats) for path in files)
 
 
+def require_usable(
+    files: Sequence[Path],
+    student: Student,
+    convert: bool = False,
+    advice: str = "--resample converts it",
+) -> None:
+    """Refuses files that cannot be read, or are of another sample rate than the student's.
+
+    Args:
+        files: audio.
+        student: what transcribes.
+        convert: whether another sample rate will do.
+        advice: what to do about another sample rate.
+
+    Raises:
+        InputError: for all of them.
+    """
+    faults = []
+    for path in files:
+        try:
+            rate = audio_info(path).rate
+            if rate != student.spec.sample_rate and not convert:
+                faults.append(
+                    f"{path}: {rate} Hz, the model wants {student.spec.sample_rate} Hz; {advice}"
+                )
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(faults)
+
+
+def warn_of(found: Transcript, num_frames: int) -> None:
+    """Says in the log what is wrong with the transcript of so many frames."""
+    if not num_frames:
+        _logger.warning("%s: shorter than one frame", found.path)
+    elif not found.complete:
+        _logger.warning("%s: the path found is not complete; a wider beam may help", found.path)
+
+
 def _transcript(path: Path, student: Student, stats: Stats | None) -> Transcript:
     feats = student.features(path)
-    if not len(feats):
-        _logger.warning("%s: shorter than one frame", path)
-        return Transcript(path, [], complete=False)
-    if student.cmvn != "global":
-        feats = apply_cmvn(feats, cmvn_stats(feats) if stats is None else stats)
-    words, complete = student.search(student.log_posts(feats), str(path))
-    if not complete:
-        _logger.warning("%s: the path found is not complete; a wider beam may help", path)
-    return Transcript(path, words, complete)
+    found = Transcript(path, [], complete=False)
+    if len(feats):
+        if student.cmvn != "global":
+            feats = apply_cmvn(feats, cmvn_stats(feats) if stats is None else stats)
+        found = Transcript(path, *student.search(student.log_posts(feats), str(path)))
+    warn_of(found, len(feats))
+    return found

@@ -79,20 +79,27 @@ class GraphDecoder:
         self._beam = beam
         self._decoder.set_options(self._options(beam))
 
-    def decode(self, scores: NDArray[np.float32], utt_id: str = "utterance") -> Path:
+    def decode(
+        self, scores: NDArray[np.float32], utt_id: str = "utterance", follows: bool = False
+    ) -> Path:
         """Finds the best path.
 
         Args:
             scores: (T, V), larger is better, acoustic scale applied.
             utt_id: for messages.
+            follows: whether the frames go on where those of the last call ended; the path is of
+                all of them.
 
         Raises:
             InputError: for NaN or +inf among the scores, naming the utterance and the frame.
         """
         self._check(scores, utt_id)
-        if not len(scores):
+        if not follows or self._decoder.num_frames_decoded() < 0:  # of none that has begun
+            self._decoder.init_decoding()
+        first = self._decoder.num_frames_decoded()
+        if first + len(scores) == 0:
             return _NO_PATH
-        self._decoder.decode(_decodable(scores))
+        self._decoder.advance_decoding(_decodable(scores, first))
         found, lattice = self._decoder.get_best_path()
         if not found:
             return _NO_PATH
@@ -162,8 +169,8 @@ class GraphDecoder:
             )
 
 
-def _decodable(scores: NDArray[np.float32]) -> "kaldi_decoder.DecodableCtc":
-    return kaldi_decoder.DecodableCtc(np.ascontiguousarray(scores, dtype=np.float32))
+def _decodable(scores: NDArray[np.float32], first: int = 0) -> "kaldi_decoder.DecodableCtc":
+    return kaldi_decoder.DecodableCtc(np.ascontiguousarray(scores, dtype=np.float32), first)
 
 
 def num_input_labels(graph: "kaldifst.StdVectorFst") -> int:

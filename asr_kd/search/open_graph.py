@@ -45,7 +45,11 @@ class OpenGraph:
         self._decoder = lru_cache(_PENALTIES_AT_HAND)(self._make_decoder)
 
     def search(
-        self, scores: NDArray[np.float32], insertion_penalty: float, utt_id: str
+        self,
+        scores: NDArray[np.float32],
+        insertion_penalty: float,
+        utt_id: str,
+        follows: bool = False,
     ) -> tuple[list[str], bool]:
         """The best path's words, and whether it reached a final state.
 
@@ -53,11 +57,13 @@ class OpenGraph:
             scores: (T, V), acoustic scale applied.
             insertion_penalty: cost of each word.
             utt_id: for messages.
+            follows: whether the frames go on where those of the last search ended; the path is of
+                all of them.
 
         Raises:
             InputError: for NaN among the scores, naming the utterance.
         """
-        path = self._decoder(insertion_penalty).decode(scores, utt_id)
+        path = self._decoder(insertion_penalty).decode(scores, utt_id, follows)
         return self._spoken(path.words), path.complete
 
     def _spoken(self, numbers: Sequence[int]) -> list[str]:
