@@ -1,7 +1,8 @@
 """Speed of CTC search on one core: `python tools/bench_ctc.py`.
 
-Words of syllables, their text and its bigram language model, units by sentencepiece, and posteriors
-of sentences are made on the spot: 25 frames a second, blanks between spikes, random elsewhere.
+Words of syllables, their text, its bigram language models of words and of units (by sentencepiece;
+with the latter the vocabulary is open), and posteriors of sentences are made on the spot: 25 frames
+a second, blanks between spikes, random elsewhere.
 Labels of the path stand so many nats above noise of one nat that the best label of a frame has the
 probability shown. CPU seconds of this process count. `--at-most 0.005` ends with status 1 if the
 graph's search of peaky posteriors has a higher real-time factor.
@@ -11,6 +12,7 @@ import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from asr_kd.labels.unit_stages import UnitsConfig, train_units
-from asr_kd.labels.units import Units
+from asr_kd.labels.units import Units, join_pieces
 from asr_kd.search.ctc_fst import ctc_graph, unit_language
 from asr_kd.search.decoder import GraphDecoder
 from asr_kd.search.grammar_fst import grammar_fst
@@ -49,17 +51,13 @@ def main() -> None:
         config = UnitsConfig(kind="unigram", size=arguments.units)
         train_units(Path(folder) / "text", Path(folder) / "units", config)
         units = Units.read(Path(folder) / "units")
-    start = time.process_time()
+    labels = units.label_set.names
+    console.print(f"{len(words)} words, {len(labels)} labels")
     spellings = {word: units.spell([word]) for word in words}
-    lang = unit_language(units.label_set.names, spellings)
-    graph = ctc_graph(lang, grammar_fst(lang, estimate(text, 2, "kneser-ney", words)))
-    making = time.process_time() - start
-    arcs = sum(graph.num_arcs(state) for state in range(graph.num_states))
-    console.print(f"{len(words)} words, {len(units.label_set)} labels; "
-                  f"{graph.num_states} states, {arcs} arcs, made in {making:.1f} s")  # fmt: skip
-    # As `decode` searches graphs of CTC.
-    decoder = GraphDecoder(graph, len(units.label_set), arguments.beam, min_active=0)
-    names = {number: word for word, number in lang.words.items()}
+    closed = open_graph("TLG", labels, spellings, text, arguments.beam, console)
+    pieces = [[labels[label] for label in units.spell(line)] for line in text if line]
+    spellings = {name: [label] for label, name in enumerate(labels) if label}
+    free = open_graph("TG of units", labels, spellings, pieces, arguments.beam, console)
     table = Table(title=f"beam {arguments.beam:g}, one core, {FRAMES_PER_SECOND} frames a second")
     for column in ("posteriors", "best label", "search", "real-time factor", "right"):
         table.add_column(column, justify="left" if column[0] in "ps" else "right")
@@ -70,7 +68,8 @@ def main() -> None:
         seconds = sum(map(len, scores)) / FRAMES_PER_SECOND
         best = float(np.exp(np.concatenate(scores).max(axis=1)).mean())
         searches = {
-            f"TLG, beam {arguments.beam:g}": lambda x: [names[w] for w in decoder.decode(x).words],
+            f"TLG, beam {arguments.beam:g}": closed,
+            f"TG of units, beam {arguments.beam:g}": lambda x: join_pieces(free(x)),
             "greedy": lambda x: units.decode(greedy(x)).split(),
             "prefix beam, 16": lambda x: units.decode(PrefixSearch().search(x)[0].tokens).split(),
         }
@@ -89,6 +88,26 @@ def main() -> None:
     if reached > arguments.at_most:
         console.print(f"real-time factor {reached:.5f}, more than {arguments.at_most:g}")
         sys.exit(1)
+
+
+def open_graph(
+    name: str,
+    labels: Sequence[str],
+    spellings: Mapping[str, Sequence[int]],
+    text: Sequence[Sequence[str]],
+    beam: float,
+    console: Console,
+) -> Callable[[Floats], list[str]]:
+    """Makes the graph of a text's bigrams, searched as `decode` does: scores (T,V) -> words."""
+    start = time.process_time()
+    lang = unit_language(labels, spellings)
+    graph = ctc_graph(lang, grammar_fst(lang, estimate(text, 2, "kneser-ney", spellings)))
+    making = time.process_time() - start
+    arcs = sum(graph.num_arcs(state) for state in range(graph.num_states))
+    console.print(f"{name}: {graph.num_states} states, {arcs} arcs, made in {making:.1f} s")
+    decoder = GraphDecoder(graph, len(labels), beam, min_active=0)
+    names = {number: word for word, number in lang.words.items()}
+    return lambda scores: [names[word] for word in decoder.decode(scores).words]
 
 
 def make_words(count: int, rng: np.random.Generator) -> list[str]:
