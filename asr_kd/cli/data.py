@@ -1,4 +1,4 @@
-"""`asr-kd prepare`, `asr-kd validate` and `asr-kd subset`."""
+"""`asr-kd prepare`, `validate`, `subset` and `combine-data`."""
 
 import logging
 from enum import StrEnum
@@ -139,3 +139,22 @@ def subset_verb(
         raise typer.BadParameter("needs the alignment whose labels are covered", param_hint="--ali")
     inside, outside = (None if x is None else Fold.parse(x) for x in (in_fold, out_of_fold))
     make_subset(data, Part(share, inside, outside, by, seed, cover), out, ali)
+
+
+@app.command("combine-data")
+def combine_data_verb(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR...", help="Data directories, or folders of tokens."),
+    ],
+    out: Out,
+) -> None:
+    """Makes one of several data directories, or of several folders of tokens.
+
+    To train on transcribed speech and pseudo-labels together, say: combine the feature directories,
+    and what encode-text and pseudo-label made. No archive of features is copied; no utterance may
+    be in two of them. A text is there only if all have one.
+    """
+    from asr_kd.align.combine import combine_data
+
+    combine_data(folders, out)

@@ -1,9 +1,11 @@
 """torchaudio's models as teachers: small ones of the same architecture, with random weights."""
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -32,17 +34,24 @@ from asr_kd.ensemble.dump import Dump, dump_targets
 from asr_kd.ensemble.store import TargetStore
 from asr_kd.ensemble.teachers import open_teacher, open_teachers
 from asr_kd.errors import AsrKdError, InputError
+from asr_kd.features.make_feats import FeatsConfig, make_feats
 from asr_kd.features.spec import FeatureSpec, write_spec
 from asr_kd.io.ark import Archive, ArkWriter
 from asr_kd.labels.ctc import collapse
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.unit_stages import UnitsConfig, encode_text, train_units
 from asr_kd.labels.units import Units
+from asr_kd.models.checkpoint import Checkpoint
+from asr_kd.models.config import TdnnConfig, TdnnLayerConfig
 from asr_kd.report.weigh import weigh_teachers
 from asr_kd.score.text import read_text
 from asr_kd.search.prefix_beam import PrefixSearch
+from asr_kd.train.config import TrainConfig
+from asr_kd.train.inputs import TrainInputs
+from asr_kd.train.stage import train
 
 BASE = "WAV2VEC2_ASR_BASE_960H"
+PUBLIC = (BASE, "HUBERT_ASR_LARGE")
 TINY: dict[str, Any] = {
     "extractor_mode": "group_norm",
     "extractor_conv_layer_config": [[8, 10, 5], [8, 3, 2], [8, 3, 2], [8, 3, 2], [8, 3, 2],
@@ -134,7 +143,7 @@ def test_public_labels_need_no_weights(
         return wav2vec2_model(**TINY, aux_num_out=29)
 
     monkeypatch.setattr(pipelines.Wav2Vec2ASRBundle, "get_model", get_model)
-    for name in (BASE, "HUBERT_ASR_LARGE"):
+    for name in PUBLIC:
         result = CliRunner().invoke(app, ["bundle-units", name, "--out", str(tmp_path / name)])
         assert result.exit_code == 0, result.output
         teacher = open_teacher(f"bundle:{name}={tmp_path / name}", sound)
@@ -300,6 +309,130 @@ def test_too_little_sound_is_named(make_bundle: Callable[..., Path], sound: Path
     teacher = open_teacher(spec(make_bundle("tiny")), sound)
     with pytest.raises(InputError, match=r"a-1: failed on 0\.019 s of sound"):
         teacher.log_posts(["a-1"])
+
+
+class Planted:
+    """What torchaudio fetches: small weights of the architecture, with the rows 1 to 3 of its file
+    that torchaudio takes off, since no training used them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, root: Path, names: Sequence[str]) -> None:
+        self.urls: list[str] = []
+        self.file = root / "planted.pt"
+        torch.manual_seed(3)
+        self.model = wav2vec2_model(**TINY, aux_num_out=29).eval()
+        self.weights = self.model.state_dict()
+        for name in ("aux.weight", "aux.bias"):
+            first, others = self.weights[name].split([1, 28])
+            unused = torch.full((3, *first.shape[1:]), 1e3)
+            self.weights[name] = torch.cat([first, unused, others])
+        torch.save(self.weights, self.file)
+        monkeypatch.setenv("TORCH_HOME", str(root / "cache"))
+        monkeypatch.setattr(torch.hub, "_hub_dir", None)
+        monkeypatch.setattr(torch.hub, "download_url_to_file", self.download)
+        for name in names:
+            params = {**TINY, "aux_num_out": 29}
+            monkeypatch.setattr(getattr(pipelines, name), "_params", params)
+
+    def download(self, url: str, to: str, *_rest: Any, **_options: Any) -> None:
+        self.urls.append(url)
+        shutil.copyfile(self.file, to)
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Planted:
+    return Planted(monkeypatch, tmp_path, PUBLIC)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_torchaudio_loads_what_it_fetches(
+    planted: Planted, tmp_path: Path, sound: Path, name: str
+) -> None:
+    bundle_units(name, tmp_path / "units")
+    teacher = open_teacher(f"bundle:{name}={tmp_path / 'units'}", sound)
+    assert not planted.urls
+    wave = torch.from_numpy(soundfile.read(sound / "a-1.wav", dtype="float32")[0])[None]
+    if name.startswith("HUBERT"):  # the larger ones hear sound of mean 0 and variance 1
+        wave = (wave - wave.mean()) / (wave.var(correction=0) + 1e-5).sqrt()
+    with torch.no_grad():
+        expected = planted.model(wave)[0][0].log_softmax(-1)
+    (found,) = teacher.log_posts(["a-1"])
+    assert float((found - expected).abs().max()) < 1e-5
+    again = open_teacher(f"bundle:{name}={tmp_path / 'units'}", sound)
+    assert torch.equal(again.log_posts(["a-1"])[0], found)
+    (url,) = planted.urls  # once: torchaudio keeps it
+    assert url.startswith("https://download.pytorch.org/torchaudio/models/")
+
+
+class Planter:
+    """What a pickle can ask for when it is loaded."""
+
+    def __init__(self, sign: Path) -> None:
+        self.sign = sign
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.sign,)
+
+
+@pytest.mark.parametrize("fault", ["code", "shape", "torn"])
+def test_fetched_weights_that_are_none(
+    planted: Planted, tmp_path: Path, sound: Path, fault: str
+) -> None:
+    sign = tmp_path / "run"
+    if fault == "code":
+        torch.save({**planted.weights, "more": Planter(sign)}, planted.file)
+    elif fault == "shape":
+        torch.save({**planted.weights, "aux.bias": torch.zeros(40)}, planted.file)
+    else:
+        planted.file.write_bytes(planted.file.read_bytes()[:1000])
+    bundle_units(BASE, tmp_path / "units")
+    teacher = open_teacher(f"bundle:{BASE}={tmp_path / 'units'}", sound)
+    with pytest.raises((AsrKdError, UnpicklingError)):
+        teacher.log_posts(["a-1"])
+    assert planted.urls
+    assert not sign.exists()
+    if fault == "code":  # it would have run
+        torch.load(planted.file, weights_only=False)
+        assert sign.exists()
+
+
+def test_a_student_of_bundles(make_bundle: Callable[..., Path], sound: Path) -> None:
+    """Features of 10 ms, subsampled by 2, are on the bundles' grid of 20 ms."""
+    root = sound.parent
+    specs = [spec(make_bundle(name, seed)) for seed, name in enumerate(("one", "two"))]
+    units = Path(specs[0].partition("=")[2])
+    specs[1] = f"{specs[1].partition('=')[0]}={units}"
+    dump_targets(Dump(tuple(specs), sound, device="cpu"), root / "store")
+    said = {"a-1": "TEA", "b-1": "EAT A"}
+    replace(DataDir.read(sound), text=said).write(sound)
+    make_feats(sound, root / "feats", FeatsConfig(kind="fbank", num_mel=8, resample=True))
+    encode_text(root / "feats", units, root / "tokens")
+    inputs = TrainInputs(root / "feats", None, root / "feats", root / "tokens", root / "store")
+    layers = (TdnnLayerConfig(offsets=(-1, 0, 1), width=12),)
+
+    def config(epochs: int, factor: int) -> TrainConfig:
+        subsampling = {"factor": factor, "width": 12} if factor > 1 else {}
+        model = TdnnConfig(layers=layers, dropout=0.0, subsampling=subsampling)
+        return TrainConfig(
+            model=model, epochs=epochs, accelerator="cpu", distill={"hard_weight": 0.0},
+            learning_rate=0.01, warmup_steps=2,
+        )  # fmt: skip
+
+    with pytest.raises(InputError, match=r"set model.subsampling.factor=2"):
+        train(inputs, config(1, 1), root / "wrong")
+    store = TargetStore.open(root / "store")
+    far = []
+    for epochs in (1, 30):
+        out = root / f"student{epochs}"
+        train(inputs, config(epochs, 2), out)
+        student = Checkpoint.load(out / "last")
+        assert student.label_set == LabelSet.load(units / "labels.json")
+        assert student.frame_shift_ms == store.header.frame_shift_ms == 20.0
+        (mine,) = open_teacher(str(out / "last"), root / "feats").log_posts(["b-1"])
+        each = [teacher.log_posts(["b-1"])[0] for teacher in open_teachers(specs, sound)]
+        theirs = torch.stack(each).exp().mean(0)
+        assert mine.shape == theirs.shape
+        far.append(float((theirs * (theirs.log() - mine)).sum(1).mean()))
+    assert far[1] < 0.5 * far[0]
 
 
 def test_no_network(tmp_path: Path, sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
