@@ -225,8 +225,7 @@ def _scratch(logits: Tensor, dtype: torch.dtype, count: int) -> Iterator[Tensor]
 
 
 def _chunk_rows(logits: Tensor) -> int:
-    least = len(logits) // _CUDA_CHUNKS if logits.is_cuda else 1
-    return max(least, _ENTRIES // logits.shape[1])
+    return max(_ENTRIES // logits.shape[1], len(logits) // _CUDA_CHUNKS if logits.is_cuda else 1)
 
 
 def _lse(z: Tensor, spare: Tensor) -> Tensor:
