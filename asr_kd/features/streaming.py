@@ -1,5 +1,7 @@
 """Features of sound that comes piece by piece."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,11 +30,11 @@ class FeatureStream:
                 f"features with dither {spec.dither:g}: its noise is drawn for the whole utterance"
             )
         self._spec = spec
-        # Frames beside an edge of the sound see what stands for the sound behind it.
+        # So many frames in the middle of their windows see over an edge of the sound.
         self._edge = 0
         if spec.kind == "librosa" or not spec.snip_edges:
             width = spec.n_fft if spec.kind == "librosa" else spec.length
-            self._edge = -(-width // spec.shift)
+            self._edge = math.ceil(math.ceil(width / 2) / spec.shift)
         self._kept = np.zeros(0, np.float32)
         self._told = 0  # frames of the samples kept that were put out
 

@@ -14,10 +14,10 @@ RATE = 8000
 # Each with the samples behind a frame's first that it waits for.
 CASES = [
     (FeatureSpec(sample_rate=RATE, num_mel=6), 200),
-    (FeatureSpec(sample_rate=RATE, num_mel=6, use_energy=True, snip_edges=False), 400),
+    (FeatureSpec(sample_rate=RATE, num_mel=6, use_energy=True, snip_edges=False), 200),
     (FeatureSpec(sample_rate=RATE, num_mel=6, kind="mfcc", num_ceps=4), 200),
     (FeatureSpec(sample_rate=RATE, num_mel=6, frame_length_ms=10, frame_shift_ms=25), 80),
-    (FeatureSpec(sample_rate=RATE, num_mel=6, kind="librosa", n_fft=256), 480),
+    (FeatureSpec(sample_rate=RATE, num_mel=6, kind="librosa", n_fft=256), 160),
 ]  # fmt: skip
 
 
