@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -96,7 +97,7 @@ class Bundle:
         def load() -> nn.Module:
             try:
                 model: nn.Module = found.get_model(dl_kwargs={"weights_only": True})
-            except (OSError, RuntimeError) as error:
+            except (OSError, RuntimeError, UnpicklingError) as error:
                 raise AsrKdError(
                     f"{BUNDLE}{name}: torchaudio could not fetch or load its weights: {error}"
                 ) from None
