@@ -25,8 +25,8 @@ lists of whole sequences, scored by all of them."
   "ensemble: frames are averaged; shared: the teachers search together, and probabilities of what \
 they spell are averaged."
   "Students are of one size, start, input and length of training: student-alone learns by CTC \
-alone; the others from the stored average of a method's teachers (nbest: from the lists), and by \
-CTC."
+alone; the others by CTC, and from two of a method's teachers, drawn for each batch, that label the \
+very input (nbest: from the lists; students that stream: from the stored average)."
   "streaming: students that see little of what follows, as configs/*/ctc/streaming.yaml says, and \
 no more of a speaker than that; their teachers see all."
 )
@@ -141,13 +141,21 @@ role_of() {  # role_of KIND/METHOD, or KIND/alone
   if [ "${1#*/}" = alone ]; then echo "${1%/*}-alone"; else echo "${1#*/}-${1%/*}"; fi
 }
 
+# Two of the teachers, drawn for each batch, label the very input that a student sees. One that
+# streams has another input, and learns from the stored average.
 train_student() {  # train_student seedN/ctc/student/METHOD, or .../alone; likewise ctc/streaming
-  local folder=$exp/${1%%/*}/ctc
-  case ${1##*/} in
-    alone) train_ctc "$1" ;;
-    nbest) train_ctc "$1" --nbest "$folder/lists" ;;
-    *) train_ctc "$1" --targets "$folder/${1##*/}/targets" ;;
+  local folder=${1%%/*}/ctc method=${1##*/} options=() teacher
+  case $1 in
+    */alone) ;;
+    */nbest) options=(--nbest "$exp/$folder/lists") ;;
+    */streaming/*) options=(--targets "$exp/$folder/$method/targets") ;;
+    *)
+      options=("distill.teachers_per_batch=$((num_teachers < 2 ? 1 : 2))")
+      for teacher in $(spellers_of "$folder/$method/ensemble"); do
+        options+=(--teacher "$teacher")
+      done ;;
   esac
+  train_ctc "$1" ${options[@]+"${options[@]}"}
 }
 
 decode_words() {  # decode_words seedN/ctc/NAME: words of the language model, scales tuned on dev
@@ -256,7 +264,7 @@ spelling_teachers() {  # spelling_teachers TITLE LM
     if [[ " $methods " = *" frames "* ]]; then in_parallel align_tokens $(of_all ctc/ali_train); fi
     if [ -n "$own" ]; then in_parallel train_teacher $(ctc_teachers $own); fi
   fi
-  if begin_stage 4 "students: averaged frames, lists of sequences, CTC alone"; then
+  if begin_stage 4 "students: teachers on line, averaged frames, lists of sequences, CTC alone"; then
     in_parallel dump_average $(of_methods targets $(frame_methods))
     if [[ " $methods " = *" nbest "* ]]; then in_parallel dump_lists $(of_all ctc/lists); fi
     in_parallel train_student $students
