@@ -74,14 +74,16 @@ def decode_verb(
     """Decodes with one model, an ensemble or a GMM; scores the words where there is a text.
 
     Scales are tuned on dev data (--tune-on), taken from another decoding (--scales-from) or given
-    (scales.acoustic_scale=0.2). A model that reads features of its own is MODEL=FEATDIR.
+    (scales.acoustic_scale=0.2), else as OUT/scales.json then says. Tuning decodes the dev data for
+    every point of the grid; a search of prefixes with --lm wants a small one. A model that reads
+    features of its own is MODEL=FEATDIR.
 
     CTC models take a graph of make-ctc-graph, or units alone: units.kind is then prefix-beam, of
     units.prefixes, or greedy. With units.shared=true several models search together; averaged are
     not their frames but the probabilities of what they spell.
 
-    Keys: beam, max_active, shard_size; scales and, for tuning, grid: acoustic_scale, prior_scale,
-    insertion_penalty; grid.rounds.
+    Keys: beam, max_active, shard_size; units.kind, units.prefixes, units.shared; scales and, for
+    tuning, grid: acoustic_scale, prior_scale, insertion_penalty; grid.rounds.
     """
     from asr_kd.config import load_config
     from asr_kd.decode.config import DecodeConfig

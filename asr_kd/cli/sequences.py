@@ -80,7 +80,8 @@ def pseudo_label_verb(
     the natural log of its probability over its number of tokens; what is below the thresholds is
     counted and named in OUT/left_out.txt.
 
-    Keys: min_posterior, min_token_score, keep_empty.
+    Keys: min_posterior, the least share (0); min_token_score, the least log-probability over tokens
+    (none); keep_empty, whether utterances without a word are kept (false).
     """
     from asr_kd.config import load_config
     from asr_kd.distill.pseudo_label import PseudoLabelConfig, pseudo_label

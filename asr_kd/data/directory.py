@@ -172,3 +172,16 @@ def _parsed(value: str) -> Segment:
     segment = parse_segment(value)
     assert segment is not None, "malformed segments are faults"
     return segment
+
+
+def require_no_ids(text: Path) -> None:
+    """Refuses transcripts of a data directory where sentences alone are wanted.
+
+    Raises:
+        InputError: with how to make them.
+    """
+    if text.name == "text" and (text.parent / "utt2spk").is_file():
+        raise InputError(
+            f"{text}: its lines begin with utterance ids; expected sentences alone: "
+            f"cut -d' ' -f2- {text}"
+        )

@@ -187,7 +187,10 @@ def require_same_input(
     keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
     if keys:
         here, there = (", ".join(f"{k} {x.get(k)}" for k in keys) for x in (one, other))
-        raise InputError(f"features differ: {name} has {here}; {other_name} has {there}")
+        raise InputError(
+            f"features differ: {name} has {here}; {other_name} has {there}; models read "
+            f"features and normalisation (cmvn=) as they were trained"
+        )
 
 
 def write_spec(spec: FeatureSpec, data_path: Path) -> None:

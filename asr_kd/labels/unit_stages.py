@@ -12,7 +12,7 @@ from pydantic import PositiveInt, model_validator
 
 from asr_kd.artefact import Artefact
 from asr_kd.config import Config, config_dict
-from asr_kd.data.directory import DataDir
+from asr_kd.data.directory import DataDir, require_no_ids
 from asr_kd.errors import InputError
 from asr_kd.io.ark import ArkWriter
 from asr_kd.io.table import write_table
@@ -122,6 +122,7 @@ def _read_sentences(text: Path) -> dict[str, str]:
     if text.is_dir():
         transcripts = DataDir.read(text, require=("text",)).text
         return {f"{text / 'text'}: {utt_id}": line for utt_id, line in transcripts.items()}
+    require_no_ids(text)
     return {f"{text}:{number}": line for number, line in numbered(read_utf8(text)) if line.split()}
 
 

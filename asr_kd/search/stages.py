@@ -11,6 +11,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from asr_kd.artefact import Artefact
 from asr_kd.config import Config, config_dict
+from asr_kd.data.directory import require_no_ids
 from asr_kd.errors import InputError
 from asr_kd.io.atomic import replacing, write_text
 from asr_kd.labels.lang import Lang
@@ -133,6 +134,7 @@ def train_lm(
     artefact = Artefact(out, "train-lm", config_dict(config), inputs)
     if artefact.is_done():
         return
+    require_no_ids(text)
     spelling = Units.read(units) if units is not None else None
     if spelling is not None:
         sentences, words = unit_sentences(text, spelling), list(spelling.label_set.names[1:])

@@ -157,7 +157,7 @@ def _other_lengths(
             yield (
                 f"{folder}: {utt}: {len(ids)} labels for {expected} frames, which model.subsampling"
                 f"={rate.subsampling} makes of the {num_frames[utt]} in {data}; align by a model "
-                f"of that subsampling (align-ctc)"
+                f"of that subsampling (align-ctc), or give tokens (encode-text)"
             )
         else:
             yield (

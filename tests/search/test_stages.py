@@ -10,6 +10,7 @@ from asr_kd.errors import InputError
 from asr_kd.labels.label_set import LabelSet
 from asr_kd.labels.lang import Lang
 from asr_kd.labels.tying import LEFT, Question, Split, Tying
+from asr_kd.labels.unit_stages import UnitsConfig, train_units
 from asr_kd.search.decoder import num_input_labels
 from asr_kd.search.ngram import NgramModel
 from asr_kd.search.stages import (
@@ -157,3 +158,14 @@ def test_lm_of_other_words_is_refused(tmp_path: Path, lang: Path) -> None:
     with pytest.raises(InputError, match="has not one of its words"):
         make_graph(lang, tmp_path / "lm", tmp_path / "g", GraphConfig())
     assert not (tmp_path / "g").exists()
+
+
+def test_transcripts_with_ids_are_no_sentences(tmp_path: Path, lang: Path) -> None:
+    (tmp_path / "text").write_text("s-1 A B\n")
+    (tmp_path / "utt2spk").write_text("s-1 s\n")
+    for make in (
+        lambda: train_lm(tmp_path / "text", tmp_path / "lm", LmConfig(), lang),
+        lambda: train_units(tmp_path / "text", tmp_path / "units", UnitsConfig(kind="char")),
+    ):
+        with pytest.raises(InputError, match=r"lines begin with utterance ids; .*cut -d' ' -f2- "):
+            make()
