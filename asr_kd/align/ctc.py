@@ -17,11 +17,10 @@ from asr_kd.align.folder import report_failures
 from asr_kd.artefact import Artefact
 from asr_kd.config import Config, config_dict
 from asr_kd.data.directory import DataDir
-from asr_kd.ensemble.average import Mean
+from asr_kd.ensemble.average import Mean, mean_weights
 from asr_kd.ensemble.devices import torch_device
 from asr_kd.ensemble.scorer import Scorer, scorer_digest
-from asr_kd.ensemble.teachers import open_teachers
-from asr_kd.ensemble.weights import WeightsFrom, weighed
+from asr_kd.ensemble.weights import WeightsFrom, weighed_specs
 from asr_kd.errors import InputError
 from asr_kd.io.ark import Archive, ArkWriter
 from asr_kd.io.atomic import write_text
@@ -125,11 +124,10 @@ def align_ctc(
             aligned. Utterances with more tokens than frames, or whose tokens the models rule out,
             are skipped, counted and named.
     """
-    # The networks tell nothing about weights that are numbers.
-    by_rule = isinstance(weights, WeightsFrom)
-    opened = open_teachers(models, data, trust=trust) if by_rule else ()
-    models, _, shares = weighed(models, opened, weights, config.mean)
-    settings = config_dict(config) | ({} if shares is None else {"weights": list(shares)})
+    models, shares = weighed_specs(models, data, weights, config.mean, trust)
+    settings = config_dict(config)
+    if shares is not None:
+        settings["weights"] = mean_weights(shares, len(models))
     inputs: dict[str, Path | str] = {"data": data, "tokens": tokens}
     inputs |= {f"model{i}": scorer_digest(model, data) for i, model in enumerate(models)}
     artefact = Artefact(out, "align-ctc", settings, inputs)

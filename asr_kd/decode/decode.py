@@ -28,8 +28,8 @@ from asr_kd.decode.tune import best, grid_report, search_points, tune, warn_at_e
 from asr_kd.decode.unit_decoder import has_graph, is_ctc, read_unit_lm, search_faults
 from asr_kd.ensemble.average import Mean, mean_weights
 from asr_kd.ensemble.scorer import scorer_digest
-from asr_kd.ensemble.teachers import open_teachers, own_features
-from asr_kd.ensemble.weights import WeightsFrom, weighed
+from asr_kd.ensemble.teachers import own_features
+from asr_kd.ensemble.weights import WeightsFrom, weighed_specs
 from asr_kd.errors import InputError
 from asr_kd.io.ark import Archive
 from asr_kd.io.atomic import write_text
@@ -90,10 +90,7 @@ def decode(
         average["nbest"] = keep._asdict()
     shares: tuple[float, ...] | None = None
     if weights is not None:
-        # The networks tell nothing about weights that are numbers.
-        by_rule = isinstance(weights, WeightsFrom)
-        teachers = open_teachers(models, data, trust=trust) if by_rule else ()
-        models, _, shares = weighed(models, teachers, weights, mean)
+        models, shares = weighed_specs(models, data, weights, mean, trust)
         average["weights"] = mean_weights(shares, len(models))
     inputs: dict[str, Path | str] = {"data": data, "graph": graph}
     optional = {"tune_on": tune_on, "scales_from": scales_from, "ali": ali, "lm": lm}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from asr_kd.config import Config
 from asr_kd.ensemble.average import Mean
-from asr_kd.ensemble.teachers import Teacher
+from asr_kd.ensemble.teachers import Teacher, open_teachers
 from asr_kd.errors import InputError
 from asr_kd.io.atomic import write_text
 
@@ -262,3 +262,17 @@ def weighed(
     return Weighed(
         tuple(specs[m] for m in kept), [teachers[m] for m in kept], tuple(found[m] for m in kept)
     )
+
+
+def weighed_specs(
+    specs: Sequence[str],
+    data: Path,
+    weights: WeightsFrom | Sequence[float] | None,
+    mean: Mean,
+    trust: bool,
+) -> tuple[tuple[str, ...], tuple[float, ...] | None]:
+    """Names and weights of `weighed`; teachers are opened for a rule alone, which looks at them."""
+    by_rule = isinstance(weights, WeightsFrom)
+    teachers = open_teachers(specs, data, trust=trust) if by_rule else ()
+    kept, _, shares = weighed(specs, teachers, weights, mean)
+    return kept, shares
